@@ -1,0 +1,1 @@
+"""KVM and TCG virtual machines through libvirt."""

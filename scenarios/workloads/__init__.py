@@ -1,0 +1,1 @@
+"""The fixed pieces of work that run inside a box."""
