@@ -1,10 +1,10 @@
 """What can go wrong, in three kinds that decide what happens next.
 
-    TareError           message: what is; hint: what to do about it
-    ├── UsageError      the person asked for something that cannot be   → exit 2
-    ├── Unsupported     this host or box cannot do it                   → the step is skipped, with the reason
-    └── TrialFailed     a box misbehaved while it was measured          → the trial is a failure, never a number
-        └── TrialTimeout                                                → the same, counted apart
+TareError           message: what is; hint: what to do about it
+├── UsageError      the person asked for something that cannot be   → exit 2
+├── Unsupported     this host or box cannot do it                   → the step is skipped, with the reason
+└── TrialFailed     a box misbehaved while it was measured          → the trial is a failure, never a number
+    └── TrialTimeout                                                → the same, counted apart
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ SCHEMA = "tare-result/1.0"
 Params = dict[str, str]
 
 
-class Value(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of all records: immutable, keyword-only."""
+class Value(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Base of all records: immutable; a field at its default is not written."""
 
 
 class Unit(StrEnum):
@@ -59,7 +59,7 @@ class Feature(StrEnum):
     CHECKPOINT = "checkpoint"
 
 
-class Kernel(Value, frozen=True):
+class Kernel(Value, frozen=True, kw_only=True):
     """A guest kernel: `path` is the bootable file, `modules` the folder that holds `modules.dep`."""
 
     version: str
@@ -68,7 +68,7 @@ class Kernel(Value, frozen=True):
     digest: str
 
 
-class Layer(Value, frozen=True):
+class Layer(Value, frozen=True, kw_only=True):
     """One layer of an image: `path` is the compressed blob in the store."""
 
     digest: str
@@ -78,7 +78,7 @@ class Layer(Value, frozen=True):
     path: str
 
 
-class Image(Value, frozen=True):
+class Image(Value, frozen=True, kw_only=True):
     """One root file system by digest, the same bytes for every runtime.
 
     `digest` names the OCI manifest; `content_digest` is the SHA-256 of the list of files the agent can recompute
@@ -104,7 +104,7 @@ class Role(StrEnum):
     INITRD = "initrd"
 
 
-class Artifact(Value, frozen=True):
+class Artifact(Value, frozen=True, kw_only=True):
     """One file (or tree) a runtime needs to start the image. `path` may be a folder for `Role.ROOT`.
 
     `virtual_bytes` is the size it claims to the box, when that differs from the file's own (a sparse or qcow2 disk).
@@ -117,14 +117,14 @@ class Artifact(Value, frozen=True):
     compressed: bool = False
 
 
-class Prepared(Value, frozen=True):
+class Prepared(Value, frozen=True, kw_only=True):
     """An image as one runtime starts it, with every file that takes."""
 
     image: Image
     artifacts: tuple[Artifact, ...]
 
 
-class Spec(Value, frozen=True):
+class Spec(Value, frozen=True, kw_only=True):
     """One box to start. `cpuset` lists host CPUs; `cpus` is a quota (0.5 = half a CPU); None means no limit."""
 
     name: str
@@ -144,7 +144,7 @@ class Phase(Value, frozen=True):
     ended_s: float
 
 
-class Support(Value, frozen=True):
+class Support(Value, frozen=True, kw_only=True):
     """What a runtime's probe found. `emulated` puts the word on everything made from it."""
 
     available: bool
@@ -156,7 +156,7 @@ class Support(Value, frozen=True):
     facts: dict[str, str] = {}
 
 
-class Metric(Value, frozen=True):
+class Metric(Value, frozen=True, kw_only=True):
     """What a number is. `meaning` names the two instants, or the set that is counted.
 
     `floor` is the smallest absolute difference of any practical interest, in the metric's unit.
@@ -176,7 +176,7 @@ class Sample(Value, frozen=True):
     labels: dict[str, str] = {}
 
 
-class Cell(Value, frozen=True):
+class Cell(Value, frozen=True, kw_only=True):
     """One combination to measure. `twin` marks the A/A copy of the reference cell (the noise floor)."""
 
     scenario: str
@@ -185,7 +185,7 @@ class Cell(Value, frozen=True):
     twin: bool = False
 
 
-class Step(Value, frozen=True):
+class Step(Value, frozen=True, kw_only=True):
     """One entry of the plan. `skip` is the reason it will not run, or empty."""
 
     cell: Cell
@@ -195,7 +195,7 @@ class Step(Value, frozen=True):
     skip: str = ""
 
 
-class Trial(Value, frozen=True):
+class Trial(Value, frozen=True, kw_only=True):
     """One step as it went. Only an `ok` trial carries samples that may enter a summary."""
 
     step: Step
@@ -212,13 +212,13 @@ class Trial(Value, frozen=True):
     """Evidence read around the trial: steal, pressure, load, canary."""
 
 
-class ScenarioFacts(Value, frozen=True):
+class ScenarioFacts(Value, frozen=True, kw_only=True):
     name: str
     asks: str
     metrics: tuple[Metric, ...]
 
 
-class Config(Value, frozen=True):
+class Config(Value, frozen=True, kw_only=True):
     """The resolved request: everything that decides what will run."""
 
     suite: str
@@ -239,7 +239,7 @@ class Config(Value, frozen=True):
     """`runtime.option` → value, handed to the runtime."""
 
 
-class Run(Value, frozen=True):
+class Run(Value, frozen=True, kw_only=True):
     """The header of a results folder: all a report needs beside the trials."""
 
     schema: str = SCHEMA
@@ -261,7 +261,7 @@ class Run(Value, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
-class Results(Value, frozen=True):
+class Results(Value, frozen=True, kw_only=True):
     """A run and its trials, as read back. `notes` says what was wrong with the file and tolerated."""
 
     run: Run

@@ -1,4 +1,4 @@
-"""The one door to other programs: a list of arguments, a time limit, an error that says what was run and what it said."""
+"""The one door to other programs: a list of arguments, a time limit, an error that says what was run and said."""
 
 from __future__ import annotations
 
