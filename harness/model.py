@@ -239,7 +239,7 @@ class Config(Value, frozen=True, kw_only=True):
     """`runtime.option` → value, handed to the runtime."""
 
 
-class Run(Value, frozen=True, kw_only=True):
+class Run(Value, frozen=True, kw_only=True, omit_defaults=False):
     """The header of a results folder: all a report needs beside the trials."""
 
     schema: str = SCHEMA

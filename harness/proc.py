@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,10 +27,19 @@ def run(
     """Runs a host program to its end and returns its standard output.
 
     Unsupported when the program is not installed, CommandFailed when it fails or overruns; `hint` goes with both.
+    It speaks English whatever the host's language; `env` adds to the environment.
     """
+    full_env = {**os.environ, "LC_ALL": "C", **(env or {})}
     try:
         done = subprocess.run(  # no shell, ever
-            argv, capture_output=True, text=True, timeout=timeout_s, cwd=cwd, env=env, check=False, errors="replace"
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            cwd=cwd,
+            env=full_env,
+            check=False,
+            errors="replace",
         )
     except FileNotFoundError:
         raise Unsupported(f"{argv[0]} is not installed", hint=hint or f"install the package of {argv[0]}") from None
