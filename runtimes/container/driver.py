@@ -1,0 +1,86 @@
+"""The built-in container: namespaces, cgroups and an overlay, made by our own code with nothing between.
+
+One zygote is the parent of all boxes (zygote.py says why), made by `prepare` and ended by `close`; nothing else is kept
+from one start to the next. On the host a box is its cgroup, one folder in the scratch space and its processes: mounts
+and interfaces live in its own namespaces and vanish with it, so a killed run leaves folders and nothing that runs.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from harness.cgroups import Cgroup, leftovers
+from harness.contract import Workspace
+from harness.errors import TrialFailed
+from harness.model import Artifact, Image, Prepared, Role, Spec, Support
+from runtimes.container import probe
+from runtimes.container.instance import ContainerInstance, Streams
+from runtimes.container.launcher import Launcher
+from runtimes.container.planning import limits, plan
+
+_MARK_PREFIX = "tare-"
+
+
+class ContainerRuntime:
+    """See harness.contract.Runtime. Starts boxes from one thread: the one that called `prepare` first."""
+
+    name = "container"
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._launcher: Launcher | None = None
+
+    def probe(self) -> Support:
+        return probe.probe(self._workspace)
+
+    def prepare(self, image: Image) -> Prepared:
+        """The unpacked tree serves as it is, one lower layer for all boxes. Starts the zygote."""
+        if not Path(image.root).is_dir():
+            raise TrialFailed(f"image {image.name} has no unpacked tree at {image.root}", hint="build the image again")
+        self._zygote()
+        layers = (Artifact(role=Role.LAYER, path=layer.path, compressed=True) for layer in image.layers)
+        return Prepared(image=image, artifacts=(Artifact(role=Role.ROOT, path=image.root), *layers))
+
+    @contextmanager
+    def start(self, spec: Spec) -> Iterator[ContainerInstance]:
+        requested_s = time.monotonic()
+        with ExitStack() as undo:
+            folder = self._workspace.scratch / spec.name
+            undo.callback(shutil.rmtree, folder, ignore_errors=True)
+            for path in (folder, folder / "upper", folder / "work"):
+                path.mkdir()
+            cgroup = Cgroup.create(spec.name, limits(spec))
+            undo.callback(cgroup.remove)
+            streams = undo.enter_context(Streams())
+            process = self._zygote().launch(plan(spec, cgroup, folder), streams.theirs)
+            undo.callback(process.close)
+            streams.hand_over()
+            instance = ContainerInstance(cgroup, folder, process, streams, requested_s)
+            undo.callback(instance.stop)
+            yield instance
+
+    def close(self) -> None:
+        if self._launcher is not None:
+            self._launcher.close()
+            self._launcher = None
+
+    def sweep(self, live: Callable[[str], bool]) -> Sequence[str]:
+        """Kills and removes the cgroups of dead runs; their folders go with the runs' scratch space."""
+        removed = []
+        for name, cgroup in sorted(leftovers(_MARK_PREFIX).items()):
+            if not live(name):
+                members = len(cgroup.pids())
+                cgroup.remove()
+                removed.append(f"removed cgroup {name}" + (f" and its {members} processes" if members else ""))
+        return removed
+
+    def _zygote(self) -> Launcher:
+        """A zygote that was killed from outside is replaced: only the boxes it had are lost."""
+        if self._launcher is None or not self._launcher.alive:
+            self.close()
+            self._launcher = Launcher(self._workspace.scratch / "zygote.log")
+        return self._launcher

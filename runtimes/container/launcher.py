@@ -1,0 +1,191 @@
+"""The harness's end of the zygote: starts it, asks it for boxes, holds the box's first process by its pidfd."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import TareError, TrialFailed, TrialTimeout, Unsupported
+from runtimes.container.plan import BIRTH, DEATH, MESSAGE_BYTES, Failure, Plan
+
+START_DEADLINE_S = 30.0
+"""From request to exec; a start takes milliseconds, an overloaded host some more."""
+
+END_DEADLINE_S = 10.0
+_ROOT = Path(__file__).resolve().parents[2]
+_CONTROL_FD = 3
+_PROGRAM = (
+    "import sys; sys.path.append(sys.argv[1]); from runtimes.container.zygote import serve; serve(int(sys.argv[2]))"
+)
+_LOG_TAIL_BYTES = 2000
+_HINTS = {
+    ("mount its root", errno.ENODEV): "load overlayfs: modprobe overlay",
+    ("mount its root", errno.EINVAL): "put TARE_HOME on a file system that an overlay can write to, like ext4",
+    ("clone", errno.ENOSPC): "raise the limits under /proc/sys/user/max_*_namespaces",
+    ("clone", errno.ENOSYS): "use Linux 5.14 or newer, and no sandbox that forbids clone3",
+}
+_HOST_LACKS = (errno.ENOSYS, errno.ENODEV, errno.EPERM, errno.EOPNOTSUPP)
+
+
+class StepFailed(TrialFailed):
+    """A step between clone and exec that went wrong."""
+
+    def __init__(self, name: str, failure: Failure) -> None:
+        hint = _HINTS.get((failure.step, failure.errno), "")
+        super().__init__(f"{name} could not {failure.step}: {failure.detail}", hint=hint)
+        self.failure = failure
+
+
+class Process:
+    """The first process of a box, as long as it lives and until its end is known."""
+
+    def __init__(self, status: socket.socket, birth: bytes, pidfd: int) -> None:
+        self.born_s, self.pid = BIRTH.unpack(birth)
+        self.executed_s = 0.0
+        self.exit_code: int | None = None
+        """Negative: the signal that ended it. None: not ended yet, or the zygote died before it could say."""
+        self._status = status
+        self._pidfd = pidfd
+
+    def kill(self) -> None:
+        """Kills it and with it, as it is PID 1 of its namespace, everything in the box. Harmless when it has ended."""
+        try:
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    def ended(self, timeout_s: float) -> bool:
+        """Whether it was reaped within that time: then nothing in the box runs any more."""
+        if self.exit_code is not None:
+            return True
+        if not _readable(self._status.fileno(), timeout_s):
+            return False
+        death = self._status.recv(DEATH.size)
+        if death:
+            (self.exit_code,) = DEATH.unpack(death)
+        return True
+
+    def close(self) -> None:
+        self._status.close()
+        os.close(self._pidfd)
+
+
+class Launcher:
+    """A zygote of one's own. Must be made on a thread that lives as long: the kernel kills the zygote with it."""
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self.pid = _spawn(theirs.fileno(), log)
+        self._running = True
+        if not _readable(self._control.fileno(), START_DEADLINE_S) or not self._control.recv(MESSAGE_BYTES):
+            self.close()
+            raise TrialFailed("the zygote did not start", log=self._log_tail())
+
+    def launch(self, plan: Plan, streams: Sequence[int]) -> Process:
+        """Starts a box, returns when its program was executed. `streams`: its stdin, stdout, stderr; stay the caller's.
+
+        TrialFailed names the step that failed; Unsupported when it is the host that lacks something.
+        """
+        status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        report, report_write = os.pipe2(os.O_CLOEXEC)
+        try:
+            try:
+                self._request(plan, [*streams, report_write, theirs.fileno()])
+            finally:
+                theirs.close()
+                os.close(report_write)
+            return self._follow(plan, status, report)
+        except BaseException:
+            status.close()
+            raise
+        finally:
+            os.close(report)
+
+    def close(self) -> None:
+        """Ends the zygote, and so every box it still has. Harmless twice."""
+        self._control.close()
+        if self._running:
+            self._running = False
+            pidfd = os.pidfd_open(self.pid)
+            if not _readable(pidfd, END_DEADLINE_S):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            os.close(pidfd)
+            os.waitpid(self.pid, 0)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked for boxes; one that was killed from outside is reaped here."""
+        if self._running and os.waitpid(self.pid, os.WNOHANG) != (0, 0):
+            self._running = False
+        return self._running
+
+    def _request(self, plan: Plan, descriptors: list[int]) -> None:
+        try:
+            socket.send_fds(self._control, [plan.encode()], descriptors)
+        except (BrokenPipeError, ConnectionResetError):
+            raise TrialFailed(f"{plan.name} could not be requested: the zygote is gone", log=self._log_tail()) from None
+
+    def _follow(self, plan: Plan, status: socket.socket, report: int) -> Process:
+        """Stamps what happens between request and exec, which the kernel tells by closing the report pipe."""
+        if not _readable(status.fileno(), START_DEADLINE_S):
+            raise TrialTimeout(f"{plan.name} was not born within {START_DEADLINE_S:g} s", log=self._log_tail())
+        birth, pidfds, _, _ = socket.recv_fds(status, BIRTH.size, 1)
+        if not birth:
+            raise self._failed(plan, os.read(report, MESSAGE_BYTES))
+        process = Process(status, birth, pidfds[0])
+        try:
+            if not _readable(report, START_DEADLINE_S):
+                raise TrialTimeout(f"{plan.name} was not set up within {START_DEADLINE_S:g} s")
+            failure = os.read(report, MESSAGE_BYTES)
+            process.executed_s = time.monotonic()
+            if failure:
+                raise self._failed(plan, failure)
+        except BaseException:
+            process.kill()
+            process.ended(END_DEADLINE_S)
+            process.close()
+            raise
+        return process
+
+    def _failed(self, plan: Plan, encoded: bytes) -> TareError:
+        if not encoded:
+            return TrialFailed(f"{plan.name} was not started: the zygote is gone", log=self._log_tail())
+        failure = Failure.decode(encoded)
+        error = StepFailed(plan.name, failure)
+        if failure.errno in _HOST_LACKS and not failure.step.startswith("execute"):
+            return Unsupported(error.message, hint=error.hint)
+        return error
+
+    def _log_tail(self) -> str:
+        return self._log.read_bytes()[-_LOG_TAIL_BYTES:].decode(errors="replace")
+
+
+def _spawn(control: int, log: Path) -> int:
+    """The interpreter with nothing but its standard library, in a session of its own: Ctrl-C is for the harness."""
+    argv = [sys.executable, "-I", "-S", "-c", _PROGRAM, str(_ROOT), str(_CONTROL_FD)]
+    write = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, os.fspath(log), write, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+        (os.POSIX_SPAWN_DUP2, control, _CONTROL_FD),
+    ]
+    defaults = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+    return os.posix_spawn(
+        sys.executable, argv, {}, file_actions=actions, setsid=True, setsigmask=(), setsigdef=defaults
+    )
+
+
+def _readable(descriptor: int, timeout_s: float) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))

@@ -1,0 +1,48 @@
+"""A specification as the limits of a cgroup and the plan of a start: pure, decided before anything is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness import agent
+from harness.cgroups import UNIFIED, Cgroup, Limits
+from harness.errors import Unsupported
+from harness.model import Spec
+from runtimes.container.plan import Plan
+
+DEFAULT_PIDS = 1024
+"""A box that may fork without end takes the host along."""
+
+_JOINED_LATE = ("memory", "cpu", "cpuacct")
+_HOSTNAME_CHARACTERS = 64
+_OVERLAY_SYNTAX = ":,\\"
+
+
+def limits(spec: Spec) -> Limits:
+    """What the box may use, as the specification says and never without a bound on its processes."""
+    pids = DEFAULT_PIDS if spec.pids is None else spec.pids
+    return Limits(cpuset=spec.cpuset, cpus=spec.cpus, memory_bytes=spec.memory_bytes, pids=pids)
+
+
+def plan(spec: Spec, cgroup: Cgroup, folder: Path) -> Plan:
+    """All that the zygote and its child need to know. Unsupported for what this container cannot do."""
+    if spec.network != "none":
+        raise Unsupported(f"the container has no network of the kind {spec.network!r}", hint="use the network none")
+    lower, upper, work = spec.prepared.image.root, str(folder / "upper"), str(folder / "work")
+    if any(sign in path for sign in _OVERLAY_SYNTAX for path in (lower, upper)):
+        raise Unsupported(f"overlayfs cannot take the path {lower} or {upper}", hint="set TARE_HOME to a plainer path")
+    v1 = {key: str(path / "tasks") for key, path in cgroup.paths.items() if key != UNIFIED}
+    late = {tasks for key, tasks in v1.items() if key in _JOINED_LATE}
+    return Plan(
+        name=spec.name[:_HOSTNAME_CHARACTERS],
+        argv=agent.ARGV,
+        environment=tuple(agent.environment().items()),
+        lower=lower,
+        upper=upper,
+        work=work,
+        folder=str(folder),
+        unified=str(cgroup.paths.get(UNIFIED, "")),
+        early=tuple(sorted(set(v1.values()) - late)),
+        late=tuple(sorted(late)),
+        cpuset=spec.cpuset,
+    )

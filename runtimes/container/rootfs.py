@@ -1,0 +1,93 @@
+"""The container's file system, made from the inside: its own root first, then everything else within that root.
+
+The order is the safety: nothing is mounted by a path of the image before `pivot_root`, so a link in the image that
+points at `/` or climbs with `..` can only ever reach the image. Needs Linux 5.2 for the mount API that works on
+descriptors; `clone3` is younger, so there is no second path for older kernels.
+
+The overlay is an ordinary one, not `volatile`: fsync inside the box must do what it does elsewhere, else the box would
+look faster at I/O than it is. The price is that the kernel syncs the upper file system when the box ends.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from runtimes.container import syscalls as sys_
+from runtimes.container.plan import Plan
+
+_DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
+_LINKS = (
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+)
+_QUIET = sys_.MOUNT_ATTR_NOSUID | sys_.MOUNT_ATTR_NODEV | sys_.MOUNT_ATTR_NOEXEC
+_PTS_OPTIONS = (("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5"))  # 5 is the group tty nearly everywhere
+
+
+def mount_root(plan: Plan) -> None:
+    """The image's tree below, the box's own folder on top; devices come from our /dev alone."""
+    options = (("source", "overlay"), ("lowerdir", plan.lower), ("upperdir", plan.upper), ("workdir", plan.work))
+    root = sys_.new_filesystem("overlay", options, sys_.MOUNT_ATTR_NODEV)
+    sys_.move_mount(root, plan.folder)
+    os.close(root)
+
+
+def enter_root(plan: Plan) -> None:
+    """The old root ends up mounted over the new one, where unmounting it needs no folder in the image."""
+    os.chdir(plan.folder)
+    sys_.pivot_root(".", ".")
+    sys_.umount2(".", sys_.MNT_DETACH)
+    os.chdir("/")
+
+
+def mount_kernel_views() -> None:
+    """/proc of the new pid namespace, /sys of the new network namespace, the latter read-only."""
+    for kind, attributes in (("proc", _QUIET), ("sysfs", _QUIET | sys_.MOUNT_ATTR_RDONLY)):
+        mount = sys_.new_filesystem(kind, (("source", kind),), attributes)
+        _place(mount, "/proc" if kind == "proc" else "/sys")
+        os.close(mount)
+
+
+def make_devices() -> None:
+    """A /dev of our own, filled through the descriptor of the mount we made, never through a path of the image."""
+    os.umask(0)
+    options = (("source", "tmpfs"), ("mode", "0755"), ("size", "64k"))
+    dev = sys_.new_filesystem("tmpfs", options, sys_.MOUNT_ATTR_NOSUID | sys_.MOUNT_ATTR_NOEXEC)
+    for name, major, minor in _DEVICES:
+        os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=dev)
+    for name, target in _LINKS:
+        os.symlink(target, name, dir_fd=dev)
+    _place(dev, "/dev")
+    _mount_below(dev, "pts", "devpts", _PTS_OPTIONS, sys_.MOUNT_ATTR_NOSUID | sys_.MOUNT_ATTR_NOEXEC)
+    _mount_below(dev, "shm", "tmpfs", (("mode", "1777"), ("size", "64m")), _QUIET)
+    os.close(dev)
+
+
+def make_tmp() -> None:
+    """/tmp is the image's own, on the overlay; an image without one gets it, since every program expects it."""
+    try:
+        os.mkdir("/tmp", 0o1777)  # noqa: PTH102 (pathlib is not loaded here)
+    except FileExistsError:
+        return
+    finally:
+        os.umask(0o022)
+
+
+def _mount_below(dev: int, name: str, kind: str, options: tuple[tuple[str, str], ...], attributes: int) -> None:
+    os.mkdir(name, 0o755, dir_fd=dev)
+    mount = sys_.new_filesystem(kind, (("source", kind), *options), attributes)
+    sys_.move_mount(mount, name, below=dev)
+    os.close(mount)
+
+
+def _place(mount: int, path: str) -> None:
+    """Mounts on a folder of the image, which a minimal image may lack."""
+    try:
+        sys_.move_mount(mount, path)
+    except FileNotFoundError:
+        os.mkdir(path, 0o755)  # noqa: PTH102 (as above)
+        sys_.move_mount(mount, path)

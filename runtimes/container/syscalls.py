@@ -1,0 +1,175 @@
+"""The kernel calls a container is made of, under the kernel's own names, for Python that has not got them.
+
+Each takes Python types and raises OSError with the call's name. Only the zygote and its children load this module:
+`PyDLL` keeps the interpreter's lock, without which a child made by a raw `clone3` could wait for a lock nobody holds.
+Numbers at and above 424 are the same on every architecture.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from ctypes import c_char_p, c_int, c_long, c_size_t, c_ulong, c_void_p
+from typing import Any
+
+CLONE_NEWNS = 0x0002_0000
+CLONE_NEWCGROUP = 0x0200_0000
+CLONE_NEWUTS = 0x0400_0000
+CLONE_NEWIPC = 0x0800_0000
+CLONE_NEWPID = 0x2000_0000
+CLONE_NEWNET = 0x4000_0000
+CLONE_PIDFD = 0x1000
+CLONE_INTO_CGROUP = 0x2_0000_0000
+
+MS_REC = 0x4000
+MS_SLAVE = 0x8_0000
+MNT_DETACH = 2
+
+FSOPEN_CLOEXEC = 1
+FSMOUNT_CLOEXEC = 1
+MOVE_MOUNT_F_EMPTY_PATH = 4
+MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NOSUID = 0x2
+MOUNT_ATTR_NODEV = 0x4
+MOUNT_ATTR_NOEXEC = 0x8
+
+CLOSE_RANGE_CLOEXEC = 4
+PR_SET_PDEATHSIG = 1
+SIGKILL = 9
+SIGPIPE = 13
+SIGCHLD = 17
+SIGXFSZ = 25
+AT_FDCWD = -100
+
+_FSCONFIG_SET_STRING = 1
+_FSCONFIG_CMD_CREATE = 6
+_NR_PIDFD_SEND_SIGNAL = 424
+_NR_MOVE_MOUNT = 429
+_NR_FSOPEN = 430
+_NR_FSCONFIG = 431
+_NR_FSMOUNT = 432
+_NR_CLONE3 = 435
+_NR_CLOSE_RANGE = 436
+_CLONE_ARGS = struct.Struct("=11Q")
+_MESSAGE_BYTES = 4096
+
+_libc = ctypes.PyDLL(None, use_errno=True)
+_libc.prctl.argtypes = [c_int, c_ulong, c_ulong, c_ulong, c_ulong]
+_libc.unshare.argtypes = [c_int]
+_libc.mount.argtypes = [c_char_p, c_char_p, c_char_p, c_ulong, c_void_p]
+_libc.umount2.argtypes = [c_char_p, c_int]
+_libc.pivot_root.argtypes = [c_char_p, c_char_p]
+_libc.sethostname.argtypes = [c_char_p, c_size_t]
+_libc.signal.argtypes = [c_int, c_void_p]
+_libc.signal.restype = c_void_p
+
+
+def _raw(name: str, *argtypes: type[Any]) -> ctypes._NamedFuncPointer:
+    """`syscall(2)` with its arguments' types set once: setting them per call costs more than the call."""
+    function = _libc["syscall"]  # a new object each time, unlike the attribute
+    function.__name__ = name
+    function.argtypes = [c_long, *argtypes]
+    function.restype = c_long
+    return function
+
+
+_pidfd_send_signal = _raw("pidfd_send_signal", c_int, c_int, c_void_p, c_ulong)
+_move_mount = _raw("move_mount", c_int, c_char_p, c_int, c_char_p, c_ulong)
+_fsopen = _raw("fsopen", c_char_p, c_ulong)
+_fsconfig = _raw("fsconfig", c_int, c_ulong, c_char_p, c_char_p, c_int)
+_fsmount = _raw("fsmount", c_int, c_ulong, c_ulong)
+_clone3 = _raw("clone3", c_char_p, c_size_t)
+_close_range = _raw("close_range", c_ulong, c_ulong, c_ulong)
+
+
+def _checked(function: ctypes._NamedFuncPointer, *arguments: object) -> int:
+    result: int = function(*arguments)
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{function.__name__}: {os.strerror(number)}")
+    return result
+
+
+def clone3(flags: int, cgroup_fd: int | None = None) -> tuple[int, int]:
+    """Like fork, into new namespaces and straight into a v2 cgroup: (0, -1) in the child, (pid, pidfd) in the parent.
+
+    The caller must have a single thread, and its child must call nothing that takes a lock another thread could hold.
+    """
+    pidfd = c_int(-1)
+    flags |= CLONE_PIDFD
+    if cgroup_fd is not None:
+        flags |= CLONE_INTO_CGROUP
+    arguments = _CLONE_ARGS.pack(flags, ctypes.addressof(pidfd), 0, 0, SIGCHLD, 0, 0, 0, 0, 0, cgroup_fd or 0)
+    pid = _checked(_clone3, _NR_CLONE3, arguments, len(arguments))
+    return pid, pidfd.value
+
+
+def unshare(flags: int) -> None:
+    _checked(_libc.unshare, flags)
+
+
+def prctl(option: int, value: int) -> None:
+    _checked(_libc.prctl, option, value, 0, 0, 0)
+
+
+def pidfd_send_signal(pidfd: int, signal: int) -> None:
+    _checked(_pidfd_send_signal, _NR_PIDFD_SEND_SIGNAL, pidfd, signal, None, 0)
+
+
+def default_signal(signal: int) -> None:
+    """Undoes what Python's own start sets: an ignored signal stays ignored across exec."""
+    _libc.signal(signal, None)
+
+
+def close_range(first: int, flags: int) -> None:
+    """From `first` to the highest descriptor there is."""
+    _checked(_close_range, _NR_CLOSE_RANGE, first, 0xFFFF_FFFF, flags)
+
+
+def set_propagation(path: str, flags: int) -> None:
+    """mount(2) where it only changes how mounts spread."""
+    _checked(_libc.mount, b"none", os.fsencode(path), None, flags, None)
+
+
+def umount2(path: str, flags: int) -> None:
+    _checked(_libc.umount2, os.fsencode(path), flags)
+
+
+def pivot_root(new_root: str, put_old: str) -> None:
+    _checked(_libc.pivot_root, os.fsencode(new_root), os.fsencode(put_old))
+
+
+def sethostname(name: str) -> None:
+    encoded = os.fsencode(name)
+    _checked(_libc.sethostname, encoded, len(encoded))
+
+
+def new_filesystem(kind: str, options: tuple[tuple[str, str], ...], attributes: int) -> int:
+    """fsopen, fsconfig and fsmount: a mount that is nowhere yet, as a descriptor to reach into or to move.
+
+    OSError carries what the file system itself said about its options, where it said anything.
+    """
+    context = _checked(_fsopen, _NR_FSOPEN, kind.encode(), FSOPEN_CLOEXEC)
+    try:
+        for key, value in options:
+            _checked(_fsconfig, _NR_FSCONFIG, context, _FSCONFIG_SET_STRING, key.encode(), os.fsencode(value), 0)
+        _checked(_fsconfig, _NR_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        return _checked(_fsmount, _NR_FSMOUNT, context, FSMOUNT_CLOEXEC, attributes)
+    except OSError as error:
+        raise OSError(error.errno, _said(context) or error.strerror) from None
+    finally:
+        os.close(context)
+
+
+def _said(context: int) -> str:
+    """The oldest complaint in a file system context's own log."""
+    try:
+        return os.read(context, _MESSAGE_BYTES).decode(errors="replace").partition(" ")[2].strip()
+    except OSError:
+        return ""
+
+
+def move_mount(mount_fd: int, path: str, *, below: int = AT_FDCWD) -> None:
+    """Puts a mount at `path`, which is relative to the descriptor `below` if that is given."""
+    _checked(_move_mount, _NR_MOVE_MOUNT, mount_fd, b"", below, os.fsencode(path), MOVE_MOUNT_F_EMPTY_PATH)

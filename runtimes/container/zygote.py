@@ -1,0 +1,101 @@
+"""The zygote: a small process of one thread from which every container is cloned.
+
+A clone copies the parent's page tables, so its cost grows with the parent: a fraction of a millisecond from here,
+several from a process that holds a harness. It also cannot be harmed by the harness's threads.
+
+It serves requests over a SEQPACKET socket until that is closed, which also happens when the harness is killed; then it
+kills every box and ends. It is no subreaper: whatever a box leaves behind is in the box's pid namespace, whose PID 1
+inherits it and takes it along. It ignores nothing and logs nothing: a fault of its own ends it with a traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import select
+import struct
+import time
+from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket
+
+from runtimes.container import syscalls as sys_
+from runtimes.container.enter import Descriptors, Lifeline, enter
+from runtimes.container.plan import BIRTH, DEATH, MESSAGE_BYTES, MESSAGE_DESCRIPTORS, Failure, Plan
+
+NAMESPACES = sys_.CLONE_NEWNS | sys_.CLONE_NEWPID | sys_.CLONE_NEWIPC | sys_.CLONE_NEWUTS | sys_.CLONE_NEWNET
+"""The cgroup namespace is not among them: the child unshares it once it has joined its cgroups."""
+
+_DESCRIPTORS = struct.Struct(f"={MESSAGE_DESCRIPTORS}i")
+
+
+def serve(control_fd: int) -> None:
+    """Serves until the harness is gone; leaves no box alive."""
+    sys_.prctl(sys_.PR_SET_PDEATHSIG, sys_.SIGKILL)
+    control = socket(AF_UNIX, SOCK_SEQPACKET, 0, control_fd)
+    lifeline = Lifeline(*os.pipe2(os.O_CLOEXEC))
+    boxes: dict[int, socket] = {}
+    poll = select.poll()
+    poll.register(control_fd, select.POLLIN)
+    gc.disable()  # a collection would write to, and so copy, pages shared with every child
+    gc.freeze()
+    control.send(b"ready")
+    while True:
+        for ready_fd, _ in poll.poll():
+            if ready_fd != control_fd:
+                poll.unregister(ready_fd)
+                _reap(ready_fd, boxes.pop(ready_fd))
+                continue
+            request, ancillary, _, _ = control.recvmsg(MESSAGE_BYTES, CMSG_SPACE(_DESCRIPTORS.size), MSG_CMSG_CLOEXEC)
+            if not request:
+                _kill(boxes)
+                return
+            pidfd, status = _start(Plan.decode(request), _DESCRIPTORS.unpack(ancillary[0][2]), lifeline)
+            if pidfd >= 0:
+                boxes[pidfd] = status
+                poll.register(pidfd, select.POLLIN)
+
+
+def _start(plan: Plan, received: tuple[int, ...], lifeline: Lifeline) -> tuple[int, socket]:
+    """Clones a box and tells its birth on its status socket; a clone that fails is told on its report pipe (-1)."""
+    descriptors = Descriptors(*received[:4])
+    status = socket(AF_UNIX, SOCK_SEQPACKET, 0, received[4])
+    try:
+        pid, pidfd = _clone(plan)
+    except OSError as error:
+        os.write(descriptors.report, Failure("clone", error.errno or 0, error.strerror or "").encode())
+        pid, pidfd = -1, -1
+    if pid == 0:
+        enter(plan, descriptors, lifeline)
+    if pid > 0:
+        right = (SOL_SOCKET, SCM_RIGHTS, struct.pack("=i", pidfd))
+        status.sendmsg([BIRTH.pack(time.monotonic(), pid)], [right])
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return pidfd, status
+
+
+def _clone(plan: Plan) -> tuple[int, int]:
+    if not plan.unified:
+        return sys_.clone3(NAMESPACES)
+    folder = os.open(plan.unified, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return sys_.clone3(NAMESPACES, folder)
+    finally:
+        os.close(folder)
+
+
+def _reap(pidfd: int, status: socket) -> None:
+    """Tells a box's end: its exit code, or the negative number of the signal that killed it."""
+    ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    if ended is not None:
+        code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # nobody waits for it any more
+            status.send(DEATH.pack(code))
+    status.close()
+    os.close(pidfd)
+
+
+def _kill(boxes: dict[int, socket]) -> None:
+    for pidfd in boxes:
+        with contextlib.suppress(ProcessLookupError):
+            sys_.pidfd_send_signal(pidfd, sys_.SIGKILL)
