@@ -114,7 +114,8 @@ RuntimeFactory = Callable[[Workspace], Runtime]
 class Bench:
     """All that a scenario may touch.
 
-    `start()` requests a fresh box of the cell under measurement; `clock` is the host's monotonic clock.
+    `start()` requests a fresh box of the cell under measurement; `spec` says what it is given (its
+    name is each box's own); `clock` is the host's monotonic clock.
     """
 
     start: Callable[[], AbstractContextManager[Instance]]

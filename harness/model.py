@@ -237,6 +237,9 @@ class Config(Value, frozen=True, kw_only=True):
     """Scenario → parameter → values, overriding the scenario's own grid."""
     options: dict[str, str] = {}
     """`runtime.option` → value, handed to the runtime."""
+    kernel: str = ""
+    modules: str = ""
+    """A guest kernel somebody named, and the folder of its modules."""
 
 
 class Run(Value, frozen=True, kw_only=True, omit_defaults=False):

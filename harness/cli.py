@@ -1,0 +1,169 @@
+"""The command line: parse, call, print. Results go to stdout, everything else to stderr.
+
+Exit codes: 0 ok · 1 our own bug · 2 usage, or this host cannot do it · 3 some trials failed, results written ·
+130 interrupted, partial results kept.
+
+What a command needs is imported when it runs: `tare --help` must not wait for what it does not use.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.errors import TareError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Weighs the boxes software runs in: processes, containers and virtual machines, with intervals.",
+)
+image_app = typer.Typer(no_args_is_help=True, help="Build and look at images.")
+app.add_typer(image_app, name="image")
+
+EXIT_USAGE, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED = 2, 3, 130
+
+SuiteName = Annotated[str, typer.Argument(metavar="SUITE", help="A built-in suite, or a TOML file.")]
+Runtimes = Annotated[list[str] | None, typer.Option("--runtime", help="Only these runtimes; repeatable, or a,b.")]
+Scenarios = Annotated[list[str] | None, typer.Option("--scenario", help="Only these scenarios; repeatable, or a,b.")]
+ImageName = Annotated[str | None, typer.Option("--image", help="The image every box runs.")]
+Blocks = Annotated[int | None, typer.Option(min=1, help="How many blocks to measure.")]
+Seed = Annotated[int | None, typer.Option(help="Order of trials; by default a new one, always recorded.")]
+KernelPath = Annotated[str | None, typer.Option("--kernel", metavar="PATH", help="A guest kernel, or 'host'.")]
+Modules = Annotated[str | None, typer.Option(metavar="DIR", help="The modules of that kernel.")]
+Options = Annotated[
+    list[str] | None, typer.Option("--option", "-o", metavar="RUNTIME.NAME=VALUE", help="A runtime's own option.")
+]
+
+
+def main() -> None:
+    """The entry point: errors for people become two lines, an interrupt exits 130, the rest is our own bug."""
+    try:
+        app()
+    except TareError as error:
+        print(f"tare: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"      {error.hint}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+    except KeyboardInterrupt:
+        print("tare: interrupted", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+@app.command()
+def check(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
+    """What this host can run and why not, what makes it noisy, and the command that mends it."""
+    from harness import checkup
+
+    findings = checkup.examine()
+    print(checkup.as_json(findings) if as_json else checkup.as_text(findings))
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(help="runtimes, scenarios, reports, suites, images or runs")] = "",
+) -> None:
+    """What there is."""
+    from harness import catalogue
+
+    print(catalogue.describe(what))
+
+
+@app.command("plan")
+def plan_(
+    suite: SuiteName,
+    runtime: Runtimes = None,
+    scenario: Scenarios = None,
+    image: ImageName = None,
+    blocks: Blocks = None,
+    seed: Seed = None,
+    kernel: KernelPath = None,
+    modules: Modules = None,
+    option: Options = None,
+) -> None:
+    """The flat list of what would run, in order, and what would not, with the reason."""
+    from harness import campaign, catalogue, paths, request
+
+    said = request.Said(suite, runtime, scenario, image, blocks, None, kernel, modules, option)
+    steps = campaign.planned(request.resolve(said), paths.home(), request.seed_or_new(seed))
+    print(catalogue.steps(steps))
+
+
+@app.command()
+def run(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="A built-in suite, or a TOML file.")] = "",
+    runtime: Runtimes = None,
+    scenario: Scenarios = None,
+    image: ImageName = None,
+    blocks: Blocks = None,
+    budget: Annotated[float | None, typer.Option(metavar="SECONDS", help="No new block after this long.")] = None,
+    seed: Seed = None,
+    kernel: KernelPath = None,
+    modules: Modules = None,
+    option: Options = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write this report.")] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
+) -> None:
+    """Measure a suite on this host, print the verdicts, write the report."""
+    from harness import request, running
+
+    said = request.Said(suite, runtime, scenario, image, blocks, budget, kernel, modules, option)
+    failed = running.resume(resume, report) if resume else running.run(said, seed, report)
+    raise typer.Exit(EXIT_FAILED_TRIALS if failed else 0)
+
+
+@app.command("report")
+def report_(
+    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]…", help="Run names or folders.")] = None,
+    form: Annotated[str | None, typer.Option("--as", help="text, csv, html, …")] = None,
+    output: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where to; - is stdout.")] = "-",
+) -> None:
+    """Render one run, or several, as text, CSV or HTML."""
+    from harness import paths, render, store
+
+    name = form or ("text" if output == "-" else render.for_suffix(output))
+    folders = [store.locate(paths.home(), one) for one in runs or ["latest"]]
+    render.render(folders, {name: output})
+
+
+@app.command()
+def sweep() -> None:
+    """Remove what dead runs left: boxes, cgroups, domains, folders. Never touches what others made."""
+    from harness import campaign, paths
+
+    swept = list(campaign.sweep(paths.home()))
+    print("\n".join(swept) if swept else "nothing was left behind")
+
+
+@image_app.command("build")
+def image_build(
+    name: Annotated[str, typer.Argument(help="tiny")], kernel: KernelPath = None, modules: Modules = None
+) -> None:
+    """Build an image into the store; the same input gives the same digest."""
+    from harness import images, kernels, paths, registry
+
+    if name != "tiny":
+        raise registry.unknown("image to build", name, ["tiny"])
+    chosen = kernels.chosen(paths.home(), kernel, modules or "") if kernel else None
+    image = images.build_tiny(paths.home(), chosen)
+    print(f"{image.name}  {image.digest}")
+
+
+@image_app.command("show")
+def image_show(name: Annotated[str, typer.Argument()]) -> None:
+    """An image's digests, layers and sizes."""
+    from harness import catalogue, images, paths
+
+    print(catalogue.image(images.find(paths.home(), name)))
+
+
+@image_app.command("rm")
+def image_rm(name: Annotated[str, typer.Argument()]) -> None:
+    """Forget an image."""
+    from harness import images, paths
+
+    images.remove(paths.home(), name)

@@ -1,0 +1,69 @@
+"""What will run, as a flat list, before anything does. Pure: same input, same plan."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+
+from harness.contract import Scenario
+from harness.model import Cell, Config, Params, Step, Support
+
+
+def choose_runtimes(wanted: Sequence[str], supports: Mapping[str, Support]) -> dict[str, str]:
+    """Runtime → why it is not run, or empty. `a|b` means the first that works here; the others are named too."""
+    chosen: dict[str, str] = {}
+    for entry in wanted:
+        taken = ""
+        for name in entry.split("|"):
+            support = supports[name]
+            if not support.available:
+                chosen[name] = support.reason or "not available here"
+            elif taken:
+                chosen[name] = f"{taken} works here and was asked for first"
+            else:
+                chosen[name], taken = "", name
+    return chosen
+
+
+def cells(config: Config, scenarios: Sequence[Scenario], chosen: Mapping[str, str]) -> Iterator[Cell]:
+    """Every combination of scenario, runtime and parameters, and an A/A twin of each reference cell."""
+    for scenario in scenarios:
+        for params in _grid({**scenario.grid, **config.grid.get(scenario.name, {})}):
+            for runtime in chosen:
+                yield Cell(scenario=scenario.name, runtime=runtime, params=params)
+            if not chosen.get(config.reference, "not asked for"):
+                yield Cell(scenario=scenario.name, runtime=config.reference, params=params, twin=True)
+
+
+def plan(config: Config, scenarios: Sequence[Scenario], supports: Mapping[str, Support], seed: int) -> tuple[Step, ...]:
+    """Skipped cells once, with their reason; then blocks, each holding every other cell once in a seeded order.
+
+    Interleaving is what protects a ratio: drift and a noisy neighbour then hit all cells alike.
+    """
+    chosen = choose_runtimes(config.runtimes, supports)
+    by_name = {scenario.name: scenario for scenario in scenarios}
+    steps = [
+        Step(cell=cell, skip=_reason(cell, by_name[cell.scenario], chosen, supports))
+        for cell in cells(config, scenarios, chosen)
+    ]
+    runnable = [step.cell for step in steps if not step.skip]
+    shuffler = random.Random(seed)
+    blocks = (
+        Step(cell=cell, block=block, position=position, warmup=block < config.warmup_blocks)
+        for block in range(config.warmup_blocks + config.blocks)
+        for position, cell in enumerate(shuffler.sample(runnable, len(runnable)))
+    )
+    return (*(step for step in steps if step.skip), *blocks)
+
+
+def _reason(cell: Cell, scenario: Scenario, chosen: Mapping[str, str], supports: Mapping[str, Support]) -> str:
+    if chosen[cell.runtime]:
+        return chosen[cell.runtime]
+    lacking = sorted(scenario.needs - set(supports[cell.runtime].features))
+    return f"{cell.runtime} has no {', '.join(lacking)}" if lacking else ""
+
+
+def _grid(grid: Mapping[str, Sequence[str]]) -> Iterator[Params]:
+    for values in product(*grid.values()):
+        yield dict(zip(grid, values, strict=True))

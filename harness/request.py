@@ -1,0 +1,78 @@
+"""What somebody said on the command line → the resolved request, or a clear word about what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness import registry, suites
+from harness.errors import UsageError
+from harness.model import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The words of `run` and `plan`; None where nothing was said."""
+
+    suite: str
+    runtimes: Sequence[str] | None
+    scenarios: Sequence[str] | None
+    image: str | None
+    blocks: int | None
+    budget_s: float | None
+    kernel: str | None
+    modules: str | None
+    options: Sequence[str] | None
+
+
+def resolve(said: Said) -> Config:
+    """The suite with what was said, every name known, the boxes' CPU chosen."""
+    if not said.suite:
+        raise UsageError("no suite was named", hint=f"there are: {', '.join(sorted(suites.built_in()))}")
+    overrides = {
+        "runtimes": _split(said.runtimes),
+        "scenarios": _split(said.scenarios),
+        "image": said.image,
+        "blocks": said.blocks,
+        "budget_s": said.budget_s,
+        "kernel": said.kernel,
+        "modules": said.modules,
+        "options": _options(said.options),
+        "cpuset": (boxes_cpu(),),
+    }
+    config = suites.configure(said.suite, suites.load(said.suite), overrides)
+    _check_names("runtime", [name for entry in config.runtimes for name in entry.split("|")], registry.RUNTIMES)
+    _check_names("scenario", config.scenarios, registry.SCENARIOS)
+    return config
+
+
+def seed_or_new(seed: int | None) -> int:
+    return secrets.randbelow(1 << 31) if seed is None else seed
+
+
+def boxes_cpu() -> int:
+    """All boxes run on the same single CPU: the last of ours, away from the first, where interrupts tend to go."""
+    return max(os.sched_getaffinity(0))
+
+
+def _split(words: Sequence[str] | None) -> tuple[str, ...] | None:
+    return tuple(part for word in words for part in word.split(",")) if words else None
+
+
+def _options(words: Sequence[str] | None) -> dict[str, str]:
+    options = {}
+    for word in words or ():
+        key, equals, value = word.partition("=")
+        if not equals or "." not in key:
+            raise UsageError(f"option {word!r} is not RUNTIME.NAME=VALUE", hint="e.g. --option tcg.uri=qemu:///system")
+        options[key] = value
+    return options
+
+
+def _check_names(kind: str, names: Sequence[str], group: str) -> None:
+    known = registry.names(group)
+    for name in names:
+        if name not in known:
+            raise registry.unknown(kind, name, known)

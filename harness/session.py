@@ -1,0 +1,114 @@
+"""The runtimes of one run, opened: probed, prepared, and shown to run the same bytes. None of it is timed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from harness import log, plan, registry
+from harness.contract import Instance, Runtime, Workspace
+from harness.errors import TrialFailed, Unsupported
+from harness.model import Config, Image, Prepared, Spec, Support
+
+READY_TIMEOUT_S = 120.0
+_CHECK_TIMEOUT_S = 60.0
+_CHECK_SCRIPT = 'cd "$TARE_ROOT/" && sha256sum -s -c .tare/manifest && sha256sum <.tare/manifest'
+
+
+@dataclass
+class Session:
+    """What a run measures with. `supports` says why a runtime is not among `runtimes`."""
+
+    config: Config
+    supports: dict[str, Support]
+    runtimes: dict[str, Runtime] = field(default_factory=dict)
+    prepared: dict[str, Prepared] = field(default_factory=dict)
+    digests_inside: dict[str, str] = field(default_factory=dict)
+    documents: dict[str, dict[str, str]] = field(default_factory=dict)
+    names: Iterator[str] = field(default_factory=lambda: iter(()))
+
+    def spec(self, runtime: str, name: str = "") -> Spec:
+        """A box of the run's image with the run's limits."""
+        return Spec(
+            name=name,
+            prepared=self.prepared[runtime],
+            cpuset=self.config.cpuset,
+            memory_bytes=self.config.memory_bytes,
+        )
+
+    def start(self, runtime: str) -> AbstractContextManager[Instance]:
+        """Requests a new box under a name of its own."""
+        return self.runtimes[runtime].start(self.spec(runtime, next(self.names)))
+
+
+def wanted(config: Config) -> list[str]:
+    """Every runtime a request names, alternatives included, once."""
+    return list(dict.fromkeys(name for entry in config.runtimes for name in entry.split("|")))
+
+
+def probe(names: list[str], workspace: Callable[[str], Workspace]) -> tuple[dict[str, Runtime], dict[str, Support]]:
+    """Loads and probes runtimes. One that cannot even be loaded is unavailable, with that reason."""
+    runtimes: dict[str, Runtime] = {}
+    supports: dict[str, Support] = {}
+    for name in names:
+        try:
+            runtimes[name] = registry.runtime(name, workspace(name))
+            supports[name] = runtimes[name].probe()
+        except (ImportError, Unsupported) as error:
+            supports[name] = Support(available=False, reason=str(error), hint=getattr(error, "hint", ""))
+    return runtimes, supports
+
+
+def workspaces(home: Path, scratch: Path, mark: str, options: Mapping[str, str]) -> Callable[[str], Workspace]:
+    """Runtime name → its workspace: a store of its own, and those options that are addressed to it."""
+
+    def workspace(name: str) -> Workspace:
+        own = {key.partition(".")[2]: value for key, value in options.items() if key.partition(".")[0] == name}
+        return Workspace(store=home, scratch=scratch / name, mark=mark, options=own)
+
+    return workspace
+
+
+@contextmanager
+def opened(config: Config, image: Image, workspace: Callable[[str], Workspace], mark: str) -> Iterator[Session]:
+    """Probes and prepares what the request names; everything is closed again when the block ends."""
+    runtimes, supports = probe(wanted(config), workspace)
+    chosen = plan.choose_runtimes(config.runtimes, supports)
+    session = Session(config, supports, names=(f"{mark}-{number}" for number in itertools.count(1)))
+    with ExitStack() as stack:
+        for name, skip in chosen.items():
+            if skip:
+                continue
+            log.say(f"preparing {name}")
+            stack.callback(runtimes[name].close)
+            workspace(name).scratch.mkdir(parents=True, exist_ok=True)
+            try:
+                session.prepared[name] = runtimes[name].prepare(image)
+                session.runtimes[name] = runtimes[name]
+                _check_contents(session, name, image)
+            except (Unsupported, TrialFailed) as error:
+                supports[name] = msgspec.structs.replace(
+                    supports[name], available=False, reason=str(error), hint=error.hint
+                )
+        yield session
+
+
+def _check_contents(session: Session, name: str, image: Image) -> None:
+    """Starts one box, which also warms what a first start warms, and asks from inside which bytes it holds."""
+    with session.start(name) as instance:
+        instance.wait_ready(READY_TIMEOUT_S)
+        done = instance.run(["sh", "-c", _CHECK_SCRIPT], _CHECK_TIMEOUT_S)
+        digest = f"sha256:{done.stdout.decode(errors='replace').split(' ')[0]}"
+        if done.exit_code != 0 or digest != image.content_digest:
+            raise TrialFailed(
+                f"{name} does not hold the image's bytes (inside {digest[:19]}, image {image.content_digest[:19]})",
+                hint="remove the cached copy of this image from TARE_HOME and prepare it again",
+                log=done.stderr.decode(errors="replace"),
+            )
+        session.digests_inside[name] = digest
+        session.documents[name] = dict(instance.documents())

@@ -1,0 +1,172 @@
+"""The baseline: the same agent and the same busybox as a plain child process, on the same CPUs, in no box at all.
+
+The image's tree is used where it lies in the store: PATH and TARE_ROOT point there, there is no chroot. The process
+joins a cgroup only when a gauge first asks for one, after it is ready, and only for CPU accounting: joining costs up
+to 15 ms on an idle host, and a baseline that pays for that is not a baseline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness import agent, cgroups
+from harness.contract import Completed, Workspace
+from harness.errors import TrialFailed
+from harness.model import Artifact, Feature, Image, Phase, Prepared, Role, Spec, Support
+
+_STOP_TIMEOUT_S = 5.0
+
+
+class NativeInstance:
+    """A plain process tree, in a session of its own so that all of it can be ended at once."""
+
+    def __init__(self, spec: Spec, process: subprocess.Popen[bytes], began_s: float, tmp: Path) -> None:
+        assert process.stdin is not None and process.stdout is not None
+        self.name = spec.name
+        self._process = process
+        self._spawned_s = time.monotonic()
+        self._began_s = began_s
+        self._tmp = tmp
+        self._cgroup: cgroups.Cgroup | None = None
+        self._channel = agent.Channel(
+            process.stdout.fileno(), process.stdin.fileno(), name=spec.name, log_tail=self._log_tail
+        )
+
+    @property
+    def cgroup(self) -> cgroups.Cgroup | None:
+        """For CPU time only: what ran before it was first asked for is not counted."""
+        if self._cgroup is None and os.geteuid() == 0:
+            self._cgroup = cgroups.Cgroup.create(self.name, cgroups.Limits(), controllers=("cpuacct",))
+            for pid in self.pids():
+                self._cgroup.join(pid)
+        return self._cgroup
+
+    @property
+    def disk_paths(self) -> Sequence[Path]:
+        return (self._tmp,)
+
+    def wait_ready(self, timeout_s: float) -> None:
+        self._channel.wait_ready(timeout_s)
+
+    def run(self, argv: Sequence[str], timeout_s: float) -> Completed:
+        return self._channel.run(argv, timeout_s)
+
+    def pids(self) -> frozenset[int]:
+        """The agent and its descendants."""
+        found, todo = set[int](), [self._process.pid]
+        while todo:
+            pid = todo.pop()
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                todo += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+                found.add(pid)
+        return frozenset(found)
+
+    def phases(self) -> Sequence[Phase]:
+        phases = [Phase("create", self._began_s, self._spawned_s)]
+        if self._channel.ready_at_s:
+            phases.append(Phase("userspace", self._spawned_s, self._channel.ready_at_s))
+        return phases
+
+    def documents(self) -> Mapping[str, str]:
+        return {"command": " ".join(map(str, self._process.args)) if isinstance(self._process.args, list) else ""}
+
+    def stop(self) -> None:
+        """SIGKILL to the whole session; the agent holds nothing worth saving."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(_STOP_TIMEOUT_S)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        if self._cgroup is not None:
+            self._cgroup.remove()
+
+    def _log_tail(self) -> str:
+        code = self._process.poll()
+        return "" if code is None else f"the agent ended with {code}"
+
+
+class NativeRuntime:
+    name = "native"
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def probe(self) -> Support:
+        return Support(available=True, version=f"Linux {os.uname().release}", features=(Feature.EXEC,))
+
+    def prepare(self, image: Image) -> Prepared:
+        layers = (Artifact(role=Role.LAYER, path=layer.path, compressed=True) for layer in image.layers)
+        return Prepared(image=image, artifacts=(Artifact(role=Role.ROOT, path=image.root), *layers))
+
+    @contextmanager
+    def start(self, spec: Spec) -> Iterator[NativeInstance]:
+        began_s = time.monotonic()
+        tmp = self._workspace.scratch / spec.name
+        tmp.mkdir(parents=True)
+        try:
+            instance = NativeInstance(spec, self._spawn(spec, tmp), began_s, tmp)
+            try:
+                yield instance
+            finally:
+                instance.stop()
+        finally:
+            shutil.rmtree(tmp, ignore_errors=True)
+
+    def _spawn(self, spec: Spec, tmp: Path) -> subprocess.Popen[bytes]:
+        """The child inherits our CPU set for the moment of the spawn: no code of ours runs between fork and exec."""
+        root = spec.prepared.image.root
+        argv = [root + part if part.startswith("/") else part for part in agent.ARGV]
+        own_cpus = os.sched_getaffinity(0)
+        if spec.cpuset:
+            os.sched_setaffinity(0, spec.cpuset)
+        try:
+            return subprocess.Popen(
+                argv,
+                env=agent.environment(root=root, tmp=str(tmp)),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise TrialFailed(f"cannot start {argv[0]}: {error.strerror}") from None
+        finally:
+            if spec.cpuset:
+                os.sched_setaffinity(0, own_cpus)
+
+    def close(self) -> None:
+        """Nothing is shared between instances."""
+
+    def sweep(self, live: Callable[[str], bool]) -> Sequence[str]:
+        """Ends agents of dead runs: they are found by the mark in the TARE_TMP of their environment."""
+        swept = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            name = _box_of(entry)
+            if name and not live(name):
+                os.kill(int(entry.name), signal.SIGKILL)
+                swept.append(f"ended process {entry.name} of {name}")
+        return swept
+
+
+def _box_of(process: Path) -> str:
+    """The box a native agent belongs to, from its environment; empty for every other process."""
+    try:
+        environ = (process / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    for variable in environ:
+        key, _, value = variable.partition(b"=")
+        if key == b"TARE_TMP" and b"/native/tare-" in value:
+            return Path(os.fsdecode(value)).name
+    return ""

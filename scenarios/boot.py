@@ -1,0 +1,68 @@
+"""How long from the request to a box that answers?
+
+    request ──create──▶ first process ──spawn──▶ first instruction ──firmware, kernel──▶ init ──userspace──▶ ready
+    └───────────────────────────────────────── boot.ready ────────────────────────────────────────────────┘
+
+The request is the instant before any call that creates; ready is the arrival of the agent's first byte on the host.
+A box without a firmware or a kernel of its own has no such phase: it is absent, not zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.contract import Absent, Bench, Finding, Scenario
+from harness.model import Better, Metric, Sample, Unit
+
+PHASES = {
+    "create": "control plane: the request → the box's first process exists",
+    "spawn": "→ its first instruction may run (a virtual machine: it is resumed)",
+    "firmware": "→ the kernel is entered",
+    "kernel": "→ its first userspace process says so; firmware included where that cannot be told apart",
+    "userspace": "→ the agent's first byte is read on the host",
+}
+FLOOR_S = 0.001
+
+
+def measure(bench: Bench) -> Iterator[Finding]:
+    began_s = bench.clock()
+    with bench.start() as instance:
+        instance.wait_ready(bench.ready_timeout_s)
+        ready_s = bench.clock()
+        phases = {phase.name: phase for phase in instance.phases()}
+        left_s = bench.clock()
+    gone_s = bench.clock()
+    yield Sample("boot.ready", ready_s - began_s)
+    yield Sample("boot.gone", gone_s - left_s)
+    for name in PHASES:
+        if name in phases:
+            yield Sample(f"boot.phase.{name}", phases[name].ended_s - phases[name].began_s)
+        else:
+            yield Absent(f"boot.phase.{name}", "this kind of box has no such phase")
+
+
+boot = Scenario(
+    name="boot",
+    asks="How long from the request to a box that answers?",
+    metrics=(
+        Metric(
+            name="boot.ready",
+            unit=Unit.SECONDS,
+            better=Better.LOWER,
+            meaning="the request, before any create call → the agent's first byte is read on the host",
+            floor=FLOOR_S,
+        ),
+        *(
+            Metric(name=f"boot.phase.{name}", unit=Unit.SECONDS, better=Better.LOWER, meaning=meaning, floor=FLOOR_S)
+            for name, meaning in PHASES.items()
+        ),
+        Metric(
+            name="boot.gone",
+            unit=Unit.SECONDS,
+            better=Better.LOWER,
+            meaning="the request to end the box → no process, cgroup, mount or file of it is left",
+            floor=FLOOR_S,
+        ),
+    ),
+    measure=measure,
+)
