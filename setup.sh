@@ -80,7 +80,7 @@ claim_folder() {
 	elif [ ! -e "$venv/.tare-unfinished" ] && [ ! -e "$venv/.tare-place" ]; then
 		fail 2 "$venv was not made by this script; remove it, or name another folder by TARE_VENV"
 	elif [ -e "$venv/.tare-unfinished" ] || [ "$(recorded place)" != "$place" ] || [ ! -x "$venv/bin/python" ]; then
-		say "making the virtual environment anew"
+		[ ! -d "$venv/bin" ] || say "making the virtual environment anew"
 		: >"$venv/.tare-unfinished" # first, so that half a removal is still known as ours
 		rm -rf "$venv"/[!.]*
 	fi
@@ -103,18 +103,34 @@ install_packages() {
 	fi
 	# shellcheck disable=SC2046 # a list of words
 	missing=$(missing_of $(packages))
-	[ -n "$missing" ] || return 0
+	account=$(missing_account)
+	[ -n "$missing$account" ] || return 0
 	if [ "$(id -u)" != 0 ]; then
-		say "system packages are missing. As root:"
-		say "  apt-get install --no-install-recommends $missing"
+		say "parts of the system are missing. As root:"
+		[ -z "$missing" ] || say "  apt-get install --no-install-recommends $missing"
+		[ -z "$account" ] || say "  $account"
 		fail 2 "then start again"
 	fi
-	say "installing system packages: $missing"
+	# shellcheck disable=SC2086 # lists of words
+	{
+		[ -z "$missing" ] || apt_install $missing
+		[ -z "$account" ] || logged $account || fail_with_log "useradd"
+	}
+}
+
+apt_install() {
+	say "installing system packages: $*"
 	export DEBIAN_FRONTEND=noninteractive
 	# Old lists may do, so a failed update is no failure yet; the log has both.
 	logged apt-get update || say "apt-get update failed; trying with the lists there are"
-	# shellcheck disable=SC2086 # a list of words
-	logged apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 $missing || fail_with_log "apt-get"
+	logged apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$@" || fail_with_log "apt-get"
+}
+
+# As root, libvirt's QEMU driver does not load unless the account it was built for exists, whatever its configuration
+# says. Debian makes that account in the daemon's package only, and no daemon is needed here.
+missing_account() {
+	getent passwd libvirt-qemu >/dev/null ||
+		echo useradd --system --user-group --no-create-home --shell /usr/sbin/nologin libvirt-qemu
 }
 
 # Debian and what calls itself like it: the package names above are theirs.
