@@ -1,0 +1,138 @@
+"""One cell, one metric, all its samples → the numbers that stand for them.
+
+Centre and spread are robust: median, median absolute deviation, interquartile range. The 95 % interval of a median is
+the exact order-statistic one (Conover, Practical Nonparametric Statistics, §3.2): the k-th smallest to the k-th
+largest value, k from the binomial distribution. It promises at least 95 % for any distribution and does not exist
+below six samples. An exact metric has one value; if it varies, that is an error, not a spread.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+
+from harness.model import Kind, Metric
+from reports.tidy import CELL, SERIES, Tidy
+
+Floats = npt.NDArray[np.float64]
+
+SMALLEST_N = 6
+"""The arithmetic floor: five samples cannot give a 95 % interval of the median, since 2·0.5⁵ > 0.05."""
+OUTLIER_MADS = 14.826
+"""Ten robust standard deviations: the cut hyperfine uses to mark a value, here too without removing it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """Which numbers: one metric of one cell of one run."""
+
+    run: str
+    scenario: str
+    runtime: str
+    params: str
+    metric: str
+    labels: str
+
+    @classmethod
+    def of(cls, key: Iterable[object]) -> Series:
+        """From a pandas group key over `tidy.SERIES`."""
+        return cls(**dict(zip(SERIES, map(str, key), strict=True)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A series in numbers. `low` and `high` are NaN below six samples; `failures` and `timeouts` count trials."""
+
+    series: Series
+    n: int
+    failures: int
+    timeouts: int
+    median: float
+    low: float
+    high: float
+    mad: float
+    iqr: float
+    minimum: float
+    maximum: float
+    exact: bool
+    emulated: bool
+    outliers: int
+
+    @property
+    def varies(self) -> bool:
+        """An exact value that is not the same everywhere: an error."""
+        return self.exact and self.minimum != self.maximum
+
+
+def per_trial(frame: pd.DataFrame) -> pd.DataFrame:
+    """One value per instance lifecycle: repetitions inside one are reduced to their median first."""
+    keys = [*SERIES, "twin", "emulated", "block", "index"]
+    return frame.groupby(keys, sort=False)["value"].median().reset_index()
+
+
+def summarise(tidy: Tidy) -> tuple[Summary, ...]:
+    """Every series of a run, the twin's apart, in the order it was first measured."""
+    values = per_trial(tidy.measured())
+    counts = _failures(tidy)
+    found = []
+    for key, group in values[~values["twin"]].groupby(SERIES, sort=False):
+        series = Series.of(key)
+        metric = tidy.metrics[series.metric]
+        failures, timeouts = counts.get((series.run, series.scenario, series.runtime, series.params), (0, 0))
+        found.append(
+            _summary(
+                series, group["value"].to_numpy(float), metric, (failures, timeouts), bool(group["emulated"].any())
+            )
+        )
+    return tuple(found)
+
+
+def median_interval(values: Floats) -> tuple[float, float]:
+    """The exact 95 % interval of the median, or NaNs where n is too small for one."""
+    k = int(stats.binom.ppf(0.025, len(values), 0.5)) if len(values) else 0
+    if k < 1:
+        return math.nan, math.nan
+    ordered = np.sort(values)
+    return float(ordered[k - 1]), float(ordered[-k])
+
+
+def outliers(values: Floats) -> npt.NDArray[np.bool_]:
+    """Marks values further from the median than ten robust standard deviations. Nothing is removed."""
+    distance = np.abs(values - np.median(values))
+    mad = float(np.median(distance))
+    return distance > OUTLIER_MADS * mad if mad > 0 else np.zeros(len(values), dtype=bool)
+
+
+def _summary(series: Series, values: Floats, metric: Metric, lost: tuple[int, int], emulated: bool) -> Summary:
+    low, high = median_interval(values)
+    return Summary(
+        series=series,
+        n=len(values),
+        failures=lost[0],
+        timeouts=lost[1],
+        median=float(np.median(values)),
+        low=low,
+        high=high,
+        mad=float(stats.median_abs_deviation(values)),
+        iqr=float(stats.iqr(values)),
+        minimum=float(values.min()),
+        maximum=float(values.max()),
+        exact=metric.kind is Kind.EXACT,
+        emulated=emulated,
+        outliers=int(outliers(values).sum()),
+    )
+
+
+def _failures(tidy: Tidy) -> Mapping[tuple[str, ...], tuple[int, int]]:
+    """Failed and timed-out trials per cell: warm-up and twin included in neither."""
+    kept = tidy.trials[~tidy.trials["warmup"] & ~tidy.trials["twin"]]
+    return {
+        tuple(map(str, key)): (int((group["outcome"] == "failed").sum()), int((group["outcome"] == "timeout").sum()))
+        for key, group in kept.groupby(CELL, sort=False)
+    }

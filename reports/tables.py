@@ -1,0 +1,144 @@
+"""One metric of one question as rows, a row a box: the same for the terminal and for the page.
+
+A box without a number keeps its row and says why: it failed, was skipped, or has no such thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from harness.model import Metric, Run, ScenarioFacts
+from reports import units
+from reports.analysis import Analysis
+from reports.compare import Comparison, Verdict
+from reports.summary import Summary
+from reports.tidy import runtimes
+
+MARKS = {
+    Verdict.WORSE: "▲",
+    Verdict.BETTER: "▼",
+    Verdict.SAME: "=",
+    Verdict.INCONCLUSIVE: "?",
+    Verdict.TOO_FEW: "…",
+    Verdict.NO_DIRECTION: "",
+    Verdict.VARIES: "!",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A box's line: its summary and comparison where there are any, else `why` not."""
+
+    box: str
+    runtime: str
+    emulated: bool
+    metric: Metric
+    summary: Summary | None = None
+    comparison: Comparison | None = None
+    why: str = ""
+    absent: bool = False
+    """The box ran but has no such thing; otherwise, without a summary, it did not run or never ran well."""
+
+    @property
+    def n(self) -> str:
+        """Good trials; `18/20` when some were lost."""
+        if self.summary is None:
+            return ""
+        lost = self.summary.failures + self.summary.timeouts
+        return f"{self.summary.n}/{self.summary.n + lost}" if lost else f"{self.summary.n}"
+
+    @property
+    def median(self) -> str:
+        return units.value(self.summary.median, self.metric.unit) if self.summary else units.NOTHING
+
+    @property
+    def interval(self) -> str:
+        s = self.summary
+        if s is None:
+            return ""
+        if s.exact:
+            return units.interval(s.minimum, s.maximum, self.metric.unit) if s.varies else "exact"
+        return "n too small" if s.low != s.low else units.interval(s.low, s.high, self.metric.unit)
+
+    @property
+    def ratio(self) -> str:
+        if self.comparison is None:
+            return ""
+        effect = self.comparison.effect
+        if effect.relative:
+            return units.ratio(effect.estimate)
+        sign = "+" if effect.estimate > 0 else ""
+        return f"{sign}{units.value(effect.estimate, self.metric.unit)}"
+
+    @property
+    def ratio_interval(self) -> str:
+        if self.comparison is None or self.comparison.exact:
+            return ""
+        effect = self.comparison.effect
+        if effect.relative:
+            return units.ratio_interval(effect.low, effect.high)
+        return units.interval(effect.low, effect.high, self.metric.unit)
+
+    @property
+    def verdict(self) -> str:
+        if self.comparison is None or self.comparison.verdict is Verdict.NO_DIRECTION:
+            return ""
+        return str(self.comparison.verdict)
+
+    @property
+    def mark(self) -> str:
+        return MARKS[self.comparison.verdict] if self.comparison else ""
+
+
+def rows(analysis: Analysis, run: Run, scenario: ScenarioFacts, metric: Metric) -> tuple[Row, ...]:
+    """All boxes of the run, reference first; empty when no box has a value."""
+    found = [row for runtime in runtimes(run) for row in _of_box(analysis, run, (scenario.name, runtime), metric)]
+    return tuple(found) if any(row.summary for row in found) else ()
+
+
+def _of_box(analysis: Analysis, run: Run, cell: tuple[str, str], metric: Metric) -> Iterator[Row]:
+    scenario, runtime = cell
+    slow = run.supports[runtime].emulated if runtime in run.supports else False
+    box = units.box(runtime, emulated=slow)
+    compared = {c.series: c for c in analysis.comparisons.made}
+    wanted = (run.id, scenario, runtime, metric.name)
+    own = [s for s in analysis.summaries if _key(s) == wanted]
+    for summary in own:
+        where = analysis.tidy.where(scenario, summary.series.params, summary.series.labels)
+        yield Row(
+            box=f"{box} {where}".rstrip(),
+            runtime=runtime,
+            emulated=slow,
+            metric=metric,
+            summary=summary,
+            comparison=compared.get(summary.series),
+        )
+    if not own:
+        yield from _without(analysis, wanted, Row(box=box, runtime=runtime, emulated=slow, metric=metric))
+
+
+def _without(analysis: Analysis, wanted: tuple[str, str, str, str], row: Row) -> Iterator[Row]:
+    """A row that says why there is no number. A runtime nobody asked for has none."""
+    absent, trials = _only(analysis.tidy.absent, wanted), _only(analysis.tidy.trials, wanted)
+    if len(absent):
+        yield replace(row, why=str(absent["reason"].iloc[0]), absent=True)
+        return
+    lost = trials[trials["outcome"] != "ok"]
+    if len(lost):
+        yield replace(row, why=f"{lost['outcome'].iloc[0]}: {lost['reason'].iloc[0]}".removesuffix(": "))
+    elif len(trials):
+        yield replace(row, why="gave no value", absent=True)
+
+
+def _only(frame: pd.DataFrame, wanted: tuple[str, str, str, str]) -> pd.DataFrame:
+    run, scenario, runtime, metric = wanted
+    chosen = (frame["run"] == run) & (frame["scenario"] == scenario) & (frame["runtime"] == runtime)
+    return frame[chosen & (frame["metric"] == metric)] if "metric" in frame else frame[chosen]
+
+
+def _key(summary: Summary) -> tuple[str, str, str, str]:
+    series = summary.series
+    return series.run, series.scenario, series.runtime, series.metric
