@@ -61,21 +61,27 @@ class Hierarchies:
 
 @cache
 def hierarchies() -> Hierarchies:
-    """Reads mountinfo and our own membership. v1 controllers may be co-mounted in any order."""
-    own = dict(_memberships(Path("/proc/self/cgroup").read_text()))
+    """The trees of this host, from our own membership and mount table."""
+    mode, parents = locate(Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text())
+    controllers: frozenset[str] = frozenset()
+    if UNIFIED in parents:
+        controllers = frozenset((parents[UNIFIED] / "cgroup.subtree_control").read_text().split())
+    return Hierarchies(mode, parents, controllers)
+
+
+def locate(membership: str, mountinfo: str) -> tuple[str, dict[str, Path]]:
+    """The mode and the folder for boxes per hierarchy, from the text of /proc/self/cgroup and /proc/self/mountinfo."""
+    own = dict(_memberships(membership))
     parents: dict[str, Path] = {}
-    v2_controllers: frozenset[str] = frozenset()
-    for kind, mount, root, options in _mounts(Path("/proc/self/mountinfo").read_text()):
+    for kind, mount, root, options in _mounts(mountinfo):
         if kind == "cgroup2":
             parents[UNIFIED] = _v2_parent(mount, _below(root, own.get("", "/")))
-            v2_controllers = frozenset((parents[UNIFIED] / "cgroup.subtree_control").read_text().split())
             continue
         for name in options:
-            if name in own and name not in parents:
+            if name in own and name not in parents:  # v1 controllers may be mounted together, in any order
                 parents[name] = mount / _below(root, own[name])
     names = set(parents)
-    mode = "v2" if names == {UNIFIED} else "hybrid" if UNIFIED in names else "v1"
-    return Hierarchies(mode, parents, v2_controllers)
+    return "v2" if names == {UNIFIED} else "hybrid" if UNIFIED in names else "v1", parents
 
 
 def _memberships(text: str) -> Iterator[tuple[str, str]]:

@@ -62,7 +62,8 @@ def chosen(home: Path, path: str, modules: str) -> Kernel:
 def check(path: Path) -> None:
     """UsageError unless the file is a Linux bzImage or an ELF image."""
     try:
-        head = path.open("rb").read(0x210)
+        with path.open("rb") as file:
+            head = file.read(0x210)
     except OSError as error:
         raise UsageError(f"cannot read the kernel {path}: {error.strerror}", hint="give --kernel a vmlinuz") from None
     if not any(head[offset : offset + 4] == magic for magic, offset in _MAGIC_OFFSET.items()):

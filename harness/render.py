@@ -13,6 +13,9 @@ from pathlib import Path
 from harness import registry, store
 from harness.errors import TareError, UsageError
 
+_SUFFIX_OF = {".txt": "text", ".md": "markdown"}
+"""Reports that are not called like the files they make."""
+
 
 def render(folders: Sequence[Path], targets: Mapping[str, str]) -> None:
     """Writes each report to its file; `-` is standard output."""
@@ -37,12 +40,12 @@ def render_apart(folders: Sequence[Path], targets: Mapping[str, str]) -> None:
 
 
 def for_suffix(path: str) -> str:
-    """The report whose files end like this one."""
+    """The report whose files end like this one, by name alone: loading a report would load pandas where we measure."""
     suffix = Path(path).suffix
-    for name in registry.names(registry.REPORTS):
-        if registry.report(name).suffix == suffix:
-            return name
-    raise UsageError(f"no report makes {suffix or 'such'} files", hint="say which with --as")
+    name = _SUFFIX_OF.get(suffix, suffix.removeprefix("."))
+    if name not in registry.names(registry.REPORTS):
+        raise UsageError(f"no report makes {suffix or 'such'} files", hint="say which with --as")
+    return name
 
 
 def _main(arguments: Sequence[str]) -> None:

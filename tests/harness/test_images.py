@@ -1,0 +1,101 @@
+"""Images are reproducible, whole or absent, and hold what their manifest says."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from harness import agent, images, kernels, paths
+from harness.errors import TareError, UsageError
+
+
+def test_the_same_input_gives_the_same_digest(tmp_path: Path) -> None:
+    first, second = images.build_tiny(tmp_path / "a"), images.build_tiny(tmp_path / "b")
+    assert first.digest == second.digest
+    assert first.content_digest == second.content_digest
+
+
+def test_it_is_a_standard_oci_layout(tmp_path: Path) -> None:
+    image = images.build_tiny(tmp_path)
+    layout = tmp_path / "images"
+    assert msgspec.json.decode((layout / "oci-layout").read_bytes()) == {"imageLayoutVersion": "1.0.0"}
+    (descriptor,) = msgspec.json.decode((layout / "index.json").read_bytes())["manifests"]
+    manifest_bytes = (layout / "blobs" / "sha256" / descriptor["digest"].removeprefix("sha256:")).read_bytes()
+    assert hashlib.sha256(manifest_bytes).hexdigest() == descriptor["digest"].removeprefix("sha256:")
+    for layer in image.layers:
+        packed = Path(layer.path).read_bytes()
+        assert f"sha256:{hashlib.sha256(packed).hexdigest()}" == layer.digest
+        assert f"sha256:{hashlib.sha256(gzip.decompress(packed)).hexdigest()}" == layer.diff_id
+
+
+def test_the_tree_is_what_the_layers_hold(tmp_path: Path) -> None:
+    image = images.build_tiny(tmp_path)
+    for layer in image.layers:
+        with tarfile.open(fileobj=io.BytesIO(gzip.decompress(Path(layer.path).read_bytes()))) as archive:
+            for member in archive:
+                path = Path(image.root, member.name)
+                assert path.is_symlink() == member.issym()
+                if member.isfile():
+                    file = archive.extractfile(member)
+                    assert file is not None
+                    assert path.read_bytes() == file.read()
+                if not member.issym():
+                    assert path.stat().st_mode & 0o7777 == member.mode
+
+
+def test_the_manifest_inside_checks_out(tmp_path: Path) -> None:
+    image = images.build_tiny(tmp_path)
+    manifest = Path(image.root + agent.MANIFEST)
+    assert f"sha256:{hashlib.sha256(manifest.read_bytes()).hexdigest()}" == image.content_digest
+    subprocess.run(["sha256sum", "--quiet", "-c", str(manifest)], cwd=image.root, check=True)
+
+
+def test_an_image_that_was_not_built_is_named_with_the_command(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no image named 'other'") as caught:
+        images.find(tmp_path, "other")
+    assert "tare image build other" in caught.value.hint
+
+
+def test_removing_forgets_the_name(tmp_path: Path) -> None:
+    images.build_tiny(tmp_path)
+    images.remove(tmp_path, "tiny")
+    assert list(images.stored(tmp_path)) == []
+
+
+def test_a_draft_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), paths.whole_or_nothing(tmp_path / "entry") as draft:
+        (draft / "half").write_text("written")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.machine
+def test_a_full_disk_is_named_and_leaves_no_half_entry(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], check=True)
+    try:
+        with pytest.raises(TareError, match="no space left"):
+            images.build_tiny(small)
+        assert not any((small / "trees").glob("*")) if (small / "trees").exists() else True
+        assert list(images.stored(small)) == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_what_is_not_a_kernel_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("not a kernel")
+    with pytest.raises(UsageError, match="is not a kernel"):
+        kernels.check(tmp_path / "text")
+    with pytest.raises(UsageError, match="cannot read the kernel"):
+        kernels.check(tmp_path / "missing")
+    (tmp_path / "elf").write_bytes(b"\x7fELF" + bytes(600))
+    with pytest.raises(UsageError, match=r"no modules\.dep"):
+        kernels.chosen(tmp_path, str(tmp_path / "elf"), "")
