@@ -42,12 +42,12 @@ class Entry:
     target: str = ""
 
 
-def build_tiny(home: Path, kernel: Kernel | None = None) -> Image:
-    """busybox-static and the agent, nothing else; returns the image, already unpacked in the store."""
+def build_tiny(home: Path, kernel: Kernel | None = None, *, name: str = "tiny", script: str = "") -> Image:
+    """busybox-static and the agent (or another `script` in its place); returns the image, unpacked in the store."""
     busybox = _static_busybox()
     base = sorted(_tiny_entries(busybox), key=lambda entry: entry.path)
-    last = _agent_layer(base, busybox.read_bytes())
-    return _store(home, "tiny", [base, last], kernel)
+    last = _agent_layer(base, busybox.read_bytes(), script or agent.script())
+    return _store(home, name, [base, last], kernel)
 
 
 def find(home: Path, name: str) -> Image:
@@ -93,11 +93,11 @@ def _tiny_entries(busybox: Path) -> Iterator[Entry]:
     yield Entry("etc/hosts", 0o644, b"127.0.0.1 localhost\n")
 
 
-def _agent_layer(base: Iterable[Entry], busybox: bytes) -> list[Entry]:
+def _agent_layer(base: Iterable[Entry], busybox: bytes, script: str) -> list[Entry]:
     """The last layer: busybox, the agent, and the list of all regular files of the image (itself left out)."""
     own = [
         Entry(".tare"),
-        Entry(agent.AGENT.lstrip("/"), 0o644, agent.script().encode()),
+        Entry(agent.AGENT.lstrip("/"), 0o644, script.encode()),
         Entry(agent.BUSYBOX.lstrip("/"), 0o755, busybox),
     ]
     lines = sorted(

@@ -1,0 +1,73 @@
+"""Every installed runtime, opened once; those whose own probe says no are skipped with its reason."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import images, marks, registry
+from harness.contract import Runtime, Workspace
+from harness.model import Image, Prepared, Spec
+from tests.conformance.watch import Traces
+
+Specs = Callable[..., Spec]
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def image(home: Path) -> Image:
+    return images.build_tiny(home)
+
+
+@pytest.fixture(scope="session")
+def mark() -> Iterator[str]:
+    with marks.claimed(marks.new_id()) as mark:
+        yield mark
+
+
+@pytest.fixture(scope="module", params=registry.names(registry.RUNTIMES))
+def runtime(request: pytest.FixtureRequest, home: Path, mark: str) -> Iterator[Runtime]:
+    name = str(request.param)
+    scratch = home / "scratch" / mark / name
+    scratch.mkdir(parents=True, exist_ok=True)
+    opened = registry.runtime(name, Workspace(store=home, scratch=scratch, mark=mark))
+    support = opened.probe()
+    if not support.available:
+        opened.close()
+        pytest.skip(f"{name}: {support.reason}")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def prepared(runtime: Runtime, image: Image) -> Prepared:
+    return runtime.prepare(image)
+
+
+@pytest.fixture(scope="session")
+def numbers() -> Iterator[int]:
+    return itertools.count(1)
+
+
+@pytest.fixture
+def spec(prepared: Prepared, mark: str, numbers: Iterator[int]) -> Specs:
+    """A new box's Spec; fields can be changed by keyword."""
+
+    def make(**changes: object) -> Spec:
+        values: dict[str, object] = {"name": f"{mark}-{next(numbers)}", "prepared": prepared, "cpuset": (0,)}
+        return Spec(**(values | changes))  # type: ignore[arg-type]  # checked by the struct
+
+    return make
+
+
+@pytest.fixture
+def traces(runtime: Runtime, home: Path, mark: str) -> Traces:
+    """What is there before a box starts, to compare with what is there after."""
+    return Traces.of(home / "scratch" / mark, mark)

@@ -1,0 +1,253 @@
+"""What every runtime must do, whichever it is: the same tests for all."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from harness import agent, cgroups, images
+from harness.contract import Completed, Instance, Runtime
+from harness.errors import TrialFailed, TrialTimeout
+from harness.model import Feature, Image, Role, Spec
+from scenarios import gauges
+from tests.conformance.watch import Traces, descendants
+
+pytestmark = pytest.mark.machine
+
+READY_S = 60.0
+RUN_S = 60.0
+MIB = 1 << 20
+PLANTED_BYTES = 32 * MIB
+
+HOLD = """
+mkfifo "$TARE_TMP/pipe"
+dd if=/dev/zero bs=$1 count=1 3<>"$TARE_TMP/pipe" >&3 2>/dev/null &
+until [ "$(sed -n 's/VmRSS:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/$!/status)" -ge $(($1 / 1024)) ]; do usleep 10000; done
+"""
+"""A process that has written to a buffer of so many bytes and keeps it: nobody reads the pipe it writes to."""
+
+SPIN = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done"
+
+Specs = Callable[..., Spec]
+
+
+def sh(instance: Instance, script: str, *arguments: str) -> Completed:
+    return instance.run(["sh", "-c", script, "test", *arguments], RUN_S)
+
+
+def require(runtime: Runtime, feature: Feature) -> None:
+    if feature not in runtime.probe().features:
+        pytest.skip(f"{runtime.name} declares no {feature}")
+
+
+def test_it_becomes_ready_and_runs_commands(runtime: Runtime, spec: Specs) -> None:
+    with runtime.start(spec()) as instance:
+        instance.wait_ready(READY_S)
+        done = sh(instance, "echo out; echo err >&2; exit 5")
+        assert (done.exit_code, done.stdout, done.stderr) == (5, b"out\n", b"err\n")
+        assert instance.run(["printf", "%s|%s", "a b", "c'd\n"], RUN_S).stdout == b"a b|c'd\n"
+
+
+def test_it_runs_the_bytes_of_the_image(runtime: Runtime, spec: Specs, image: Image) -> None:
+    with runtime.start(spec()) as instance:
+        instance.wait_ready(READY_S)
+        done = sh(instance, 'cd "$TARE_ROOT/" && sha256sum -c .tare/manifest >&2 && sha256sum <.tare/manifest')
+        assert done.exit_code == 0, done.stderr
+        assert f"sha256:{done.stdout.decode().split()[0]}" == image.content_digest
+
+
+def test_its_files_are_prepared_once_by_digest(runtime: Runtime, image: Image) -> None:
+    first, second = runtime.prepare(image), runtime.prepare(image)
+    assert first == second
+    assert all(Path(artifact.path).exists() for artifact in first.artifacts)
+    assert any(artifact.role is Role.ROOT for artifact in first.artifacts)
+
+
+def test_phases_cover_the_start(runtime: Runtime, spec: Specs) -> None:
+    began_s = time.monotonic()
+    with runtime.start(spec()) as instance:
+        instance.wait_ready(READY_S)
+        ready_s = time.monotonic()
+        phases = instance.phases()
+    assert phases[0].began_s - began_s < 0.01 * (ready_s - began_s) + 0.0005
+    assert ready_s - phases[-1].ended_s < 0.01 * (ready_s - began_s) + 0.0005
+    for before, after in itertools.pairwise(phases):
+        assert before.ended_s == after.began_s
+    assert all(phase.ended_s >= phase.began_s for phase in phases)
+
+
+def test_it_runs_on_the_cpus_it_was_given(runtime: Runtime, spec: Specs) -> None:
+    last = max(os.sched_getaffinity(0))
+    with runtime.start(spec(cpuset=(last,))) as instance:
+        instance.wait_ready(READY_S)
+        assert sh(instance, "grep -c ^processor /proc/cpuinfo").exit_code == 0
+        before = _ticks(instance)
+        sh(instance, SPIN)
+        busiest = max(_ticks(instance).items(), key=lambda item: item[1] - before.get(item[0], 0))[0]
+        assert os.sched_getaffinity(busiest) == {last}
+
+
+def _ticks(instance: Instance) -> dict[int, int]:
+    """User and system time of every thread of the box, children that ended included."""
+    used = {}
+    for pid in instance.pids():
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+            used[int(task.name)] = sum(map(int, fields[11:15]))
+    return used
+
+
+def test_a_memory_limit_limits(runtime: Runtime, spec: Specs) -> None:
+    require(runtime, Feature.LIMITS)
+    with runtime.start(spec(memory_bytes=128 * MIB)) as instance:
+        instance.wait_ready(READY_S)
+        assert sh(instance, "dd if=/dev/zero of=/dev/null bs=8M count=1").exit_code == 0
+        try:
+            assert sh(instance, "dd if=/dev/zero of=/dev/null bs=200M count=1").exit_code != 0
+        except TrialFailed:
+            assert instance.cgroup is not None
+            assert instance.cgroup.oom_kills() > 0  # the box went down with the command
+
+
+def test_a_cpu_quota_limits(runtime: Runtime, spec: Specs) -> None:
+    require(runtime, Feature.LIMITS)
+
+    def spin_s(cpus: float | None) -> float:
+        with runtime.start(spec(cpus=cpus)) as instance:
+            instance.wait_ready(READY_S)
+            began_s = time.monotonic()
+            sh(instance, SPIN)
+            return time.monotonic() - began_s
+
+    assert spin_s(0.2) / spin_s(None) > 2.5
+
+
+def test_the_memory_gauge_sees_what_is_planted(runtime: Runtime, spec: Specs) -> None:
+    """On the host for boxes that share its kernel; from inside for those that bring their own (`kernel` phase)."""
+    with runtime.start(spec(memory_bytes=256 * MIB)) as instance:
+        instance.wait_ready(READY_S)
+        own_kernel = any(phase.name == "kernel" for phase in instance.phases())
+
+        def reading() -> int:
+            return _used_inside(instance) if own_kernel else gauges.pss_bytes(instance.pids())
+
+        before = reading()
+        done = sh(instance, HOLD, str(PLANTED_BYTES))
+        assert done.exit_code == 0, done.stderr
+        risen = reading() - before
+    assert abs(risen - PLANTED_BYTES) < 0.02 * PLANTED_BYTES + MIB
+
+
+def _used_inside(instance: Instance) -> int:
+    text = instance.run(["cat", "/proc/meminfo"], RUN_S).stdout.decode()
+    fields = {line.split(":")[0]: int(line.split()[1]) for line in text.splitlines()}
+    return (fields["MemTotal"] - fields["MemAvailable"]) * 1024
+
+
+def test_pids_are_complete(runtime: Runtime, spec: Specs) -> None:
+    before = descendants(os.getpid())
+    with runtime.start(spec()) as instance:
+        instance.wait_ready(READY_S)
+        sh(instance, "sleep 100 >/dev/null 2>&1 &")
+        assert instance.pids() == descendants(os.getpid()) - before
+        assert instance.pids()
+
+
+def test_cpu_time_is_charged_to_the_box(runtime: Runtime, spec: Specs) -> None:
+    with runtime.start(spec()) as instance:
+        instance.wait_ready(READY_S)
+        before_s, began_s = gauges.cpu_s(instance), time.monotonic()
+        sh(instance, SPIN)
+        used_s, elapsed_s = gauges.cpu_s(instance) - before_s, time.monotonic() - began_s
+    assert 0.3 * elapsed_s < used_s < 1.3 * elapsed_s + 0.05
+
+
+def test_nothing_is_left_behind(runtime: Runtime, spec: Specs, traces: Traces, home: Path, mark: str) -> None:
+    for _ in range(3):
+        with runtime.start(spec()) as instance:
+            instance.wait_ready(READY_S)
+            sh(instance, "sleep 100 >/dev/null 2>&1 &")
+    assert Traces.of(home / "scratch" / mark, mark) == traces
+    assert list(runtime.sweep(lambda name: not name.startswith(mark))) == []
+
+
+def test_stopping_twice_is_harmless(runtime: Runtime, spec: Specs) -> None:
+    with runtime.start(spec()) as instance:
+        instance.wait_ready(READY_S)
+        instance.stop()
+        instance.stop()
+
+
+def test_leaving_before_it_is_ready_is_clean(
+    runtime: Runtime, spec: Specs, traces: Traces, home: Path, mark: str
+) -> None:
+    with runtime.start(spec()):
+        pass
+    assert Traces.of(home / "scratch" / mark, mark) == traces
+
+
+def test_two_at_once_do_not_meet(runtime: Runtime, spec: Specs) -> None:
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(runtime.start(spec())) for _ in range(2))
+        for instance in (first, second):
+            instance.wait_ready(READY_S)
+        assert not first.pids() & second.pids()
+        sh(first, 'echo mine >"$TARE_TMP/note"')
+        assert sh(second, 'cat "$TARE_TMP/note"').exit_code != 0
+        assert sh(first, 'cat "$TARE_TMP/note"').stdout == b"mine\n"
+
+
+def test_a_box_killed_from_outside_is_a_failure(
+    runtime: Runtime, spec: Specs, traces: Traces, home: Path, mark: str
+) -> None:
+    with runtime.start(spec()) as instance:
+        instance.wait_ready(READY_S)
+        for pid in instance.pids():
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises(TrialFailed):
+            instance.run(["true"], RUN_S)
+    assert Traces.of(home / "scratch" / mark, mark) == traces
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "says"),
+    [
+        ("while :; do sleep 1; done", TrialTimeout, "become ready"),
+        ("echo hello >${TARE_PORT:-/dev/stdout}; while :; do sleep 1; done", TrialFailed, "instead of being ready"),
+        ("exit 3", TrialFailed, "ended unexpectedly"),
+    ],
+    ids=["never ready", "rubbish", "ends"],
+)
+def test_an_agent_that_misbehaves_is_a_failure(
+    runtime: Runtime, spec: Specs, home: Path, script: str, error: type[TrialFailed], says: str
+) -> None:
+    # A virtual machine takes a while to get to the agent, so the limit must let it.
+    limit_s = 15.0 if runtime.probe().emulated else 2.0
+    image = images.build_tiny(home, name="misbehaving", script=script + "\n")
+    with runtime.start(spec(prepared=runtime.prepare(image))) as instance, pytest.raises(error, match=says):
+        instance.wait_ready(limit_s)
+
+
+def test_everything_of_a_box_bears_its_name(runtime: Runtime, spec: Specs) -> None:
+    wanted = spec()
+    with runtime.start(wanted) as instance:
+        instance.wait_ready(READY_S)
+        assert instance.name == wanted.name
+        group = instance.cgroup
+        assert group is not None
+        assert group.name == wanted.name
+        assert wanted.name in cgroups.leftovers(wanted.name)
+        assert all(wanted.name in str(path) for path in instance.disk_paths)
+
+
+def test_the_agent_is_the_images_own(runtime: Runtime, spec: Specs) -> None:
+    with runtime.start(spec()) as instance:
+        instance.wait_ready(READY_S)
+        assert sh(instance, f'cat "$TARE_ROOT{agent.AGENT}"').stdout.decode() == agent.script()
