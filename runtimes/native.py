@@ -23,6 +23,7 @@ from harness.errors import TrialFailed
 from harness.model import Artifact, Feature, Image, Phase, Prepared, Role, Spec, Support
 
 _STOP_TIMEOUT_S = 5.0
+_POLL_S = 0.0005
 
 
 class NativeInstance:
@@ -60,14 +61,8 @@ class NativeInstance:
         return self._channel.run(argv, timeout_s)
 
     def pids(self) -> frozenset[int]:
-        """The agent and its descendants."""
-        found, todo = set[int](), [self._process.pid]
-        while todo:
-            pid = todo.pop()
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                todo += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-                found.add(pid)
-        return frozenset(found)
+        """Everything in the agent's session: a command's children stay in it when the command has ended."""
+        return frozenset(pid for pid in map(int, _numbered(Path("/proc"))) if _session(pid) == self._process.pid)
 
     def phases(self) -> Sequence[Phase]:
         phases = [Phase("create", self._began_s, self._spawned_s)]
@@ -80,9 +75,13 @@ class NativeInstance:
 
     def stop(self) -> None:
         """SIGKILL to the whole session; the agent holds nothing worth saving."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        pids = self.pids()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._process.wait(_STOP_TIMEOUT_S)
+        for pid in pids - {self._process.pid}:
+            _wait_until_gone(pid, time.monotonic() + _STOP_TIMEOUT_S)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
@@ -93,6 +92,36 @@ class NativeInstance:
     def _log_tail(self) -> str:
         code = self._process.poll()
         return "" if code is None else f"the agent ended with {code}"
+
+
+def _numbered(folder: Path) -> Iterator[str]:
+    return (entry.name for entry in folder.iterdir() if entry.name.isdigit())
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return 0
+
+
+def _wait_until_gone(pid: int, deadline_s: float) -> None:
+    """Orphans come to us when we are a subreaper, and then only we can reap them; else they are init's to reap."""
+    while time.monotonic() < deadline_s:
+        try:
+            if os.waitpid(pid, os.WNOHANG) != (0, 0):
+                return
+        except ChildProcessError:
+            if _state(pid) in ("", "Z"):
+                return
+        time.sleep(_POLL_S)
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
+    except OSError:
+        return ""
 
 
 class NativeRuntime:
@@ -151,11 +180,11 @@ class NativeRuntime:
     def sweep(self, live: Callable[[str], bool]) -> Sequence[str]:
         """Ends agents of dead runs: they are found by the mark in the TARE_TMP of their environment."""
         swept = []
-        for entry in Path("/proc").glob("[0-9]*"):
-            name = _box_of(entry)
+        for pid in _numbered(Path("/proc")):
+            name = _box_of(Path("/proc", pid))
             if name and not live(name):
-                os.kill(int(entry.name), signal.SIGKILL)
-                swept.append(f"ended process {entry.name} of {name}")
+                os.kill(int(pid), signal.SIGKILL)
+                swept.append(f"ended process {pid} of {name}")
         return swept
 
 
