@@ -177,7 +177,8 @@ install_environment() {
 	[ -x "$venv/bin/python" ] || logged "$python" -m venv "$venv" || fail_with_log "python -m venv"
 	# Building needs setuptools at the pinned version too, hence no isolated build environment.
 	install_pinned setuptools
-	install_pinned --no-build-isolation --editable ".$extras"
+	# "compat" puts this folder on the path; the default would run an import hook, 11 ms in every start of Python.
+	install_pinned --no-build-isolation --config-settings editable_mode=compat --editable ".$extras"
 }
 
 # Runs where the project lies, so that no path, whatever its characters, is part of a requirement.

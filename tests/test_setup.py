@@ -116,7 +116,7 @@ def test_first_start_installs_then_is_the_command_line(scratch: Scratch, tmp_pat
         f"python3 -m venv {venv}",
         "python3 -m pip install --disable-pip-version-check --no-input --constraint constraints.txt setuptools",
         "python3 -m pip install --disable-pip-version-check --no-input --constraint constraints.txt"
-        " --no-build-isolation --editable .",
+        " --no-build-isolation --config-settings editable_mode=compat --editable .",
     ]
 
 
