@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from harness import marks
 from harness.cgroups import Cgroup, leftovers
 from harness.contract import Workspace
 from harness.errors import TrialFailed
@@ -21,8 +22,6 @@ from runtimes.container import probe
 from runtimes.container.instance import ContainerInstance, Streams
 from runtimes.container.launcher import Launcher
 from runtimes.container.planning import limits, plan
-
-_MARK_PREFIX = "tare-"
 
 
 class ContainerRuntime:
@@ -50,9 +49,10 @@ class ContainerRuntime:
         requested_s = time.monotonic()
         with ExitStack() as undo:
             folder = self._workspace.scratch / spec.name
-            undo.callback(shutil.rmtree, folder, ignore_errors=True)
-            for path in (folder, folder / "upper", folder / "work"):
-                path.mkdir()
+            folder.mkdir(parents=True)
+            undo.callback(shutil.rmtree, folder)
+            (folder / "upper").mkdir()
+            (folder / "work").mkdir()
             cgroup = Cgroup.create(spec.name, limits(spec))
             undo.callback(cgroup.remove)
             streams = undo.enter_context(Streams())
@@ -70,17 +70,21 @@ class ContainerRuntime:
 
     def sweep(self, live: Callable[[str], bool]) -> Sequence[str]:
         """Kills and removes the cgroups of dead runs; their folders go with the runs' scratch space."""
-        removed = []
-        for name, cgroup in sorted(leftovers(_MARK_PREFIX).items()):
-            if not live(name):
-                members = len(cgroup.pids())
-                cgroup.remove()
-                removed.append(f"removed cgroup {name}" + (f" and its {members} processes" if members else ""))
-        return removed
+        return [_sweep(cgroup) for name, cgroup in sorted(leftovers(marks.PREFIX).items()) if not live(name)]
 
     def _zygote(self) -> Launcher:
         """A zygote that was killed from outside is replaced: only the boxes it had are lost."""
         if self._launcher is None or not self._launcher.alive:
             self.close()
+            self._workspace.scratch.mkdir(parents=True, exist_ok=True)
             self._launcher = Launcher(self._workspace.scratch / "zygote.log")
         return self._launcher
+
+
+def _sweep(cgroup: Cgroup) -> str:
+    members = len(cgroup.pids())
+    try:
+        cgroup.remove()
+    except TimeoutError as error:
+        return f"could not remove: {error}"
+    return f"removed cgroup {cgroup.name}" + (f" and killed {members} processes in it" if members else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -115,7 +116,9 @@ class ContainerInstance:
     def _end(self) -> str:
         if not self._process.ended(_DEATH_S):
             return ""
-        code, oom_kills = self._process.exit_code, self.cgroup.oom_kills()
+        code, oom_kills = self._process.exit_code, 0
+        with contextlib.suppress(FileNotFoundError):  # stopped by us: the cgroup has gone first
+            oom_kills = self.cgroup.oom_kills()
         if code is None:
             how = "its zygote is gone"
         else:

@@ -148,24 +148,30 @@ def sethostname(name: str) -> None:
 def new_filesystem(kind: str, options: tuple[tuple[str, str], ...], attributes: int) -> int:
     """fsopen, fsconfig and fsmount: a mount that is nowhere yet, as a descriptor to reach into or to move.
 
-    OSError carries what the file system itself said about its options, where it said anything.
+    OSError says which option was refused, and what the file system itself said about it, where it said anything.
     """
     context = _checked(_fsopen, _NR_FSOPEN, kind.encode(), FSOPEN_CLOEXEC)
+    doing = kind
     try:
         for key, value in options:
+            doing = f"{kind} with {key} {value}"
             _checked(_fsconfig, _NR_FSCONFIG, context, _FSCONFIG_SET_STRING, key.encode(), os.fsencode(value), 0)
+        doing = kind
         _checked(_fsconfig, _NR_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
         return _checked(_fsmount, _NR_FSMOUNT, context, FSMOUNT_CLOEXEC, attributes)
     except OSError as error:
-        raise OSError(error.errno, _said(context) or error.strerror) from None
+        raise OSError(error.errno, f"{doing}: {_said(context) or error.strerror}") from None
     finally:
         os.close(context)
 
 
 def _said(context: int) -> str:
-    """The oldest complaint in a file system context's own log."""
+    """The first error in a file system context's own log; each read takes one message, no more is ENODATA."""
     try:
-        return os.read(context, _MESSAGE_BYTES).decode(errors="replace").partition(" ")[2].strip()
+        while True:
+            level, _, text = os.read(context, _MESSAGE_BYTES).decode(errors="replace").partition(" ")
+            if level == "e":
+                return text.strip()
     except OSError:
         return ""
 

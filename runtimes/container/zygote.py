@@ -31,6 +31,7 @@ _DESCRIPTORS = struct.Struct(f"={MESSAGE_DESCRIPTORS}i")
 def serve(control_fd: int) -> None:
     """Serves until the harness is gone; leaves no box alive."""
     sys_.prctl(sys_.PR_SET_PDEATHSIG, sys_.SIGKILL)
+    sys_.close_range(control_fd + 1, 0)  # whatever the harness had open that exec let through
     control = socket(AF_UNIX, SOCK_SEQPACKET, 0, control_fd)
     lifeline = Lifeline(*os.pipe2(os.O_CLOEXEC))
     boxes: dict[int, socket] = {}
@@ -67,8 +68,8 @@ def _start(plan: Plan, received: tuple[int, ...], lifeline: Lifeline) -> tuple[i
     if pid == 0:
         enter(plan, descriptors, lifeline)
     if pid > 0:
-        right = (SOL_SOCKET, SCM_RIGHTS, struct.pack("=i", pidfd))
-        status.sendmsg([BIRTH.pack(time.monotonic(), pid)], [right])
+        born_s = time.monotonic()
+        _tell(status, BIRTH.pack(born_s, pid), [(SOL_SOCKET, SCM_RIGHTS, struct.pack("=i", pidfd))])
     for descriptor in descriptors:
         os.close(descriptor)
     return pidfd, status
@@ -89,10 +90,15 @@ def _reap(pidfd: int, status: socket) -> None:
     ended = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
     if ended is not None:
         code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # nobody waits for it any more
-            status.send(DEATH.pack(code))
+        _tell(status, DEATH.pack(code), [])
     status.close()
     os.close(pidfd)
+
+
+def _tell(status: socket, word: bytes, rights: list[tuple[int, int, bytes]]) -> None:
+    """A harness that gave up on a box has closed its end; the other boxes are not to suffer for it."""
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        status.sendmsg([word], rights)
 
 
 def _kill(boxes: dict[int, socket]) -> None:
