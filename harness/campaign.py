@@ -128,7 +128,7 @@ def _key(step: Step) -> tuple[int, str]:
 
 
 def _header(campaign: Campaign, opened: session.Session, scenarios: Sequence[Scenario], image: Image) -> Run:
-    facts = host.describe()
+    facts = host.describe() | {"harness_floor_s": runner.floor()}
     return Run(
         id=campaign.run_id,
         version=version("tare-bench"),

@@ -8,10 +8,11 @@ measured is in the file.
 from __future__ import annotations
 
 import signal
+import statistics
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
@@ -26,6 +27,7 @@ CANARY_ROUNDS = 400_000
 """About 50 ms of plain interpreter work: a fixed yardstick for drift and stolen time."""
 
 STEAL_TAINT = 0.05
+FLOOR_CYCLES = 1001
 _SETTLE_POLL_S = 0.005
 _SETTLED_READINGS = 3
 
@@ -67,6 +69,17 @@ def canary() -> float:
     for _ in range(CANARY_ROUNDS):
         pass
     return time.monotonic() - began_s
+
+
+def floor() -> float:
+    """Seconds the harness itself puts between request and ready: the median of a box that does nothing at all."""
+
+    def cycle() -> float:
+        began_s = time.monotonic()
+        with nullcontext():
+            return time.monotonic() - began_s
+
+    return statistics.median(cycle() for _ in range(FLOOR_CYCLES))
 
 
 def settle(limit_s: float) -> float:

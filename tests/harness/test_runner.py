@@ -106,6 +106,10 @@ def test_settling_is_bounded() -> None:
     assert runner.settle(0.05) < 1.0
 
 
+def test_the_harness_itself_costs_microseconds() -> None:
+    assert 0 < runner.floor() < 0.001
+
+
 def test_the_canary_takes_some_time() -> None:
     assert 0.001 < runner.canary() < 5.0
 
