@@ -124,6 +124,8 @@ def _one(box: str, reference: str, comparison: Comparison, metric: Metric, own: 
         values += f" against {units.value(base.median, metric.unit)}"
     if not effect.relative:
         return f"{metric.name}: {box} differs from {reference} by {values}. {_ending(comparison, metric)}"
+    if comparison.exact and effect.estimate == 1:
+        return f"{metric.name}: {box} and {reference} are exactly equal ({units.value(own.median, metric.unit)})."
     verb, measure = _VERBS[metric.unit]
     span = "" if comparison.exact else f"; 95 % interval {units.ratio_interval(effect.low, effect.high)}"
     return (

@@ -87,7 +87,8 @@ def _lost(tidy: Tidy) -> Iterator[Caveat]:
         lost = tidy.trials[tidy.trials["outcome"] == outcome]
         for (scenario, runtime), group in lost.groupby(["scenario", "runtime"], sort=False):
             reasons = group["reason"].value_counts()
-            why = f", most often: {_clip(str(reasons.index[0]))}" if reasons.index[0] else ""
+            lead = ": " if len(reasons) == 1 else ", most often: "
+            why = f"{lead}{_clip(str(reasons.index[0]))}" if reasons.index[0] else ""
             yield Caveat(
                 level=Level.ERROR,
                 text=_sentence(f"{_trials(len(group))} of {scenario} on {runtime} {word}{why}"),

@@ -55,12 +55,13 @@ class ClaimRow:
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What one box showed: does the claim hold for it (None: undecided), in words."""
+    """What one box showed: does the claim hold for it (None: undecided), in words; `work` where it did several."""
 
     box: str
     holds: bool | None
     words: str
     emulated: bool = False
+    work: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def claims(tidy: Tidy, summaries: Sequence[Summary], comparisons: Comparisons) -
 
 
 def _claim(words: str, readings: Sequence[_Reading]) -> Claim:
-    measured = tuple(dict.fromkeys(f"{r.box}: {r.words}" for r in readings))
+    measured = tuple(dict.fromkeys(f"{r.box} {r.work}".rstrip() + f": {r.words}" for r in readings))
     if not words:
         return Claim("–", None, measured, "nothing is claimed")
     decided = [r for r in readings if r.holds is not None]
@@ -125,8 +126,7 @@ def _claim(words: str, readings: Sequence[_Reading]) -> Claim:
         return Claim(words, Standing.FAILS, measured, _beside(decided, readings))
     if len(holding) == len(decided):
         return Claim(words, Standing.HOLDS, measured, _beside(decided, readings))
-    note = f"the box is {_listed(holding)}, not {_listed([r for r in decided if not r.holds])}"
-    return Claim(words, Standing.PARTLY, measured, note)
+    return Claim(words, Standing.PARTLY, measured, _split(holding, [r for r in decided if not r.holds]))
 
 
 def _beside(decided: Sequence[_Reading], readings: Sequence[_Reading]) -> str:
@@ -135,8 +135,18 @@ def _beside(decided: Sequence[_Reading], readings: Sequence[_Reading]) -> str:
     return f"{len(readings) - len(decided)} of {len(readings)} undecided" if len(decided) < len(readings) else ""
 
 
-def _listed(readings: Sequence[_Reading]) -> str:
-    return ", ".join(dict.fromkeys(r.box for r in readings))
+def _split(holding: Sequence[_Reading], failing: Sequence[_Reading]) -> str:
+    """Where it holds and where not: by kind of work when that alone decides, else by box."""
+    good, bad = {r.work for r in holding}, {r.work for r in failing}
+    if all((*good, *bad)) and not good & bad:
+        return f"the work is {_listed([r.work for r in holding])}, not {_listed([r.work for r in failing])}"
+    boxes = [_listed([f"{r.box} {r.work}".rstrip() for r in readings]) for readings in (holding, failing)]
+    return f"the box is {boxes[0]}, not {boxes[1]}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    *first, last = dict.fromkeys(names)
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _startup(evidence: _Evidence, box: str, kind: str) -> list[_Reading]:
@@ -162,7 +172,7 @@ def _performance(evidence: _Evidence, box: str, kind: str) -> list[_Reading]:
             work = metric.removeprefix("cpu.").removesuffix(".time")
             span = f"{units.ratio(c.effect.estimate)} ({units.ratio_interval(c.effect.low, c.effect.high)})"
             judged = _close(c) if kind == CONTAINER else _large_loss(c)
-            found.append(_Reading(f"{evidence.name(box)} {work}", None if slow else judged, span, slow))
+            found.append(_Reading(evidence.name(box), None if slow else judged, span, slow, work))
     return found
 
 

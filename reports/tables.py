@@ -5,7 +5,7 @@ A box without a number keeps its row and says why: it failed, was skipped, or ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -97,6 +97,15 @@ def rows(analysis: Analysis, run: Run, scenario: ScenarioFacts, metric: Metric) 
     """All boxes of the run, reference first; empty when no box has a value."""
     found = [row for runtime in runtimes(run) for row in _of_box(analysis, run, (scenario.name, runtime), metric)]
     return tuple(found) if any(row.summary for row in found) else ()
+
+
+def unmeasured(found: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+    """Why → the boxes without a number for that reason, each named once."""
+    without: dict[str, dict[str, None]] = {}
+    for row in found:
+        if row.summary is None:
+            without.setdefault(row.why, {})[row.box] = None
+    return {why: tuple(boxes) for why, boxes in without.items()}
 
 
 def _of_box(analysis: Analysis, run: Run, cell: tuple[str, str], metric: Metric) -> Iterator[Row]:

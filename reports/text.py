@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from harness.model import Better, Results, Run, ScenarioFacts
 from reports.analysis import Analysis, analyse
 from reports.caveats import Caveat, Level
-from reports.tables import Row, rows
+from reports.tables import Row, rows, unmeasured
 
 WIDTH = 100
 _NAME = 20
@@ -59,13 +59,10 @@ def _scenario(analysis: Analysis, run: Run, scenario: ScenarioFacts) -> Iterator
 
 def _rows(found: Sequence[Row]) -> Iterator[str]:
     """The boxes with a number, then the others by reason. What ran nowhere is said once, among the doubts."""
-    without: dict[str, list[str]] = {}
     for row in found:
         if row.summary is not None:
             yield _line((f"  {row.box}", row.n, row.median, row.interval, row.ratio, row.ratio_interval, row.verdict))
-        elif row.absent:
-            without.setdefault(row.why, []).append(row.box)
-    for why, boxes in without.items():
+    for why, boxes in unmeasured([row for row in found if row.absent]).items():
         yield from _wrapped(f"{', '.join(boxes)}: {why}", "  – ")
 
 

@@ -21,7 +21,7 @@ def value(number: float, unit: Unit) -> str:
     """`0.00312 s` → `3.12 ms`."""
     if not math.isfinite(number):
         return NOTHING
-    factor, name = _scale(number, unit)
+    factor, name = scale(number, unit)
     return f"{_digits(number / factor, name)} {name}".rstrip()
 
 
@@ -29,7 +29,7 @@ def interval(low: float, high: float, unit: Unit) -> str:
     """`3.01–3.30 ms`."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return NOTHING
-    factor, name = _scale(max(abs(low), abs(high)), unit)
+    factor, name = scale(max(abs(low), abs(high)), unit)
     return f"{_digits(low / factor, name)}–{_digits(high / factor, name)} {name}".rstrip()
 
 
@@ -61,12 +61,13 @@ def probability(number: float) -> str:
     return "<0.001" if number < 0.001 else f"{number:.3f}"
 
 
-def _scale(number: float, unit: Unit) -> tuple[float, str]:
+def scale(number: float, unit: Unit) -> tuple[float, str]:
+    """The factor and the name of the unit a number is best read in."""
     scales = _SCALES[unit]
     # Rounding comes first: 999.96 ms is shown as 1.00 s, never as 1000 ms.
     rounded = float(f"{abs(number):.3g}")
-    base = next(scale for scale in scales if scale[0] == 1.0)
-    return next((scale for scale in scales if rounded >= scale[0]), base if rounded == 0 else scales[-1])
+    base = next(one for one in scales if one[0] == 1.0)
+    return next((one for one in scales if rounded >= one[0]), base if rounded == 0 else scales[-1])
 
 
 def _digits(number: float, unit: str) -> str:
