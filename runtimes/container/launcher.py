@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import TareError, TrialFailed, TrialTimeout, Unsupported
-from runtimes.container.plan import BIRTH, DEATH, MESSAGE_BYTES, Failure, Plan
+from runtimes.container.plan import BIRTH, DEATH, MESSAGE_BYTES, PIDFD, Failure, Plan
 
 START_DEADLINE_S = 30.0
 """From request to exec; a start takes milliseconds, an overloaded host some more."""
@@ -138,10 +138,11 @@ class Launcher:
         """Stamps what happens between request and exec, which the kernel tells by closing the report pipe."""
         if not _readable(status.fileno(), START_DEADLINE_S):
             raise TrialTimeout(f"{plan.name} was not born within {START_DEADLINE_S:g} s", log=self._log_tail())
-        birth, pidfds, _, _ = socket.recv_fds(status, BIRTH.size, 1)
+        # Not socket.recv_fds: it drops its flags, and the pidfd would be inherited by every program started later.
+        birth, rights, _, _ = status.recvmsg(BIRTH.size, socket.CMSG_SPACE(PIDFD.size), socket.MSG_CMSG_CLOEXEC)
         if not birth:
             raise self._failed(plan, os.read(report, MESSAGE_BYTES))
-        process = Process(status, birth, pidfds[0])
+        process = Process(status, birth, *PIDFD.unpack(rights[0][2]))
         try:
             if not _readable(report, START_DEADLINE_S):
                 raise TrialTimeout(f"{plan.name} was not set up within {START_DEADLINE_S:g} s")

@@ -18,6 +18,9 @@ MESSAGE_DESCRIPTORS = 5
 BIRTH = struct.Struct("=dI")
 """First word on a status socket: the monotonic clock when the clone had returned, the pid. Its pidfd comes along."""
 
+PIDFD = struct.Struct("=i")
+"""The descriptor as ancillary data."""
+
 DEATH = struct.Struct("=i")
 """Last word: the exit code, or the negative number of the signal that ended it."""
 

@@ -20,7 +20,7 @@ from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_SEQP
 
 from runtimes.container import syscalls as sys_
 from runtimes.container.enter import Descriptors, Lifeline, enter
-from runtimes.container.plan import BIRTH, DEATH, MESSAGE_BYTES, MESSAGE_DESCRIPTORS, Failure, Plan
+from runtimes.container.plan import BIRTH, DEATH, MESSAGE_BYTES, MESSAGE_DESCRIPTORS, PIDFD, Failure, Plan
 
 NAMESPACES = sys_.CLONE_NEWNS | sys_.CLONE_NEWPID | sys_.CLONE_NEWIPC | sys_.CLONE_NEWUTS | sys_.CLONE_NEWNET
 """The cgroup namespace is not among them: the child unshares it once it has joined its cgroups."""
@@ -69,7 +69,7 @@ def _start(plan: Plan, received: tuple[int, ...], lifeline: Lifeline) -> tuple[i
         enter(plan, descriptors, lifeline)
     if pid > 0:
         born_s = time.monotonic()
-        _tell(status, BIRTH.pack(born_s, pid), [(SOL_SOCKET, SCM_RIGHTS, struct.pack("=i", pidfd))])
+        _tell(status, BIRTH.pack(born_s, pid), [(SOL_SOCKET, SCM_RIGHTS, PIDFD.pack(pidfd))])
     for descriptor in descriptors:
         os.close(descriptor)
     return pidfd, status

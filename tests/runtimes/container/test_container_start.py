@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,6 +132,18 @@ def test_no_descriptor_or_signal_state_of_ours_gets_in(runtime: ContainerRuntime
         assert int(status["SigBlk"], 16) == 0
         assert not ignored & (1 << signal.SIGPIPE - 1 | 1 << signal.SIGXFSZ - 1 | 1 << signal.SIGINT - 1)
         assert os.getsid(pid) != os.getsid(0)
+
+
+def test_no_descriptor_of_a_box_gets_into_other_programs(runtime: ContainerRuntime, box: SpecFactory) -> None:
+    def inherited() -> str:
+        return subprocess.run(
+            ["ls", "/proc/self/fd"], capture_output=True, text=True, close_fds=False, check=True
+        ).stdout
+
+    before = inherited()
+    with runtime.start(box()) as instance:
+        instance.wait_ready(10)
+        assert inherited() == before
 
 
 def test_what_it_writes_is_its_own(runtime: ContainerRuntime, box: SpecFactory, image: Image) -> None:
