@@ -19,6 +19,7 @@ from harness.errors import TareError
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # drawing boxes would cost twice the time of everything else --help does
     pretty_exceptions_enable=False,
     help="Weighs the boxes software runs in: processes, containers and virtual machines, with intervals.",
 )
