@@ -1,0 +1,214 @@
+"""libvirt, the only module that imports it: opened once, shared by all VM runtimes of a process, no daemon needed.
+
+Facts this module rests on:
+  * The embedded driver takes one root folder per process and keeps it after the last connection is closed, so every
+    VM runtime of a process shares one, and it is removed when the process ends.
+  * Its event loop must be registered before the connection is opened, and run all the time.
+  * Asking a QEMU what it can do takes libvirt seconds. The answers are kept in the store and lent to each root folder
+    by a symbolic link; libvirt itself checks whether they still fit.
+  * Monitor sockets lie below the root, and a Unix socket's path has 107 bytes: the root must be short.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.contract import Workspace
+from harness.errors import TrialFailed, Unsupported
+
+# libvirt logs to stderr unless told otherwise while it is being loaded; errors reach us as exceptions anyway.
+os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
+
+import libvirt
+
+KVM_DEVICE = Path("/dev/kvm")
+EMULATOR = "qemu-system-x86_64"
+INSTALL_HINT = "apt-get install qemu-system-x86 libvirt-daemon-driver-qemu libvirt-daemon-system"
+ROOT_SUFFIX = "-vm-"
+_SOCKET_PATH_LIMIT = 107
+# The longest path libvirt makes below the root: lib/qemu/domain-<id>-<20 characters of the name>/monitor.sock
+_MONITOR_PATH_LENGTH = len("/lib/qemu/domain-99999-/monitor.sock") + 20
+_QEMU_CONF = """\
+stdio_handler = "file"
+security_driver = "none"
+dynamic_ownership = 0
+namespaces = []
+cgroup_controllers = []
+"""
+
+_roots: dict[str, Path] = {}
+_lock = threading.Lock()
+_loop_started = False
+
+
+class Domain:
+    """One domain, as far as a box needs it."""
+
+    def __init__(self, handle: libvirt.virDomain) -> None:
+        self._handle = handle
+
+    def suspend(self) -> None:
+        self._handle.suspend()
+
+    def resume(self) -> None:
+        self._handle.resume()
+
+    def destroy(self) -> None:
+        """Makes libvirt forget it; it may have noticed by itself that QEMU is gone."""
+        try:
+            self._handle.destroy()
+        except libvirt.libvirtError as error:
+            if error.get_error_code() not in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
+                raise
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An open connection. `folder` is a short path for sockets; `embedded`: QEMU is forked by this very process."""
+
+    handle: libvirt.virConnect
+    folder: Path
+    embedded: bool
+
+    def ask_capabilities(self, emulator: Path, machine: str, domain_type: str) -> None:
+        """Makes libvirt ask QEMU now what it can do (seconds, once per host state) and not while a box starts."""
+        try:
+            self.handle.getDomainCapabilities(str(emulator), "x86_64", machine, domain_type)
+        except libvirt.libvirtError as error:
+            raise Unsupported(f"libvirt has no {domain_type} domains here: {error}", hint=INSTALL_HINT) from None
+
+    def create_paused(self, name: str, xml: str) -> Domain:
+        """A domain whose QEMU exists and whose guest has not begun; TrialFailed with libvirt's words."""
+        try:
+            return Domain(self.handle.createXML(xml, libvirt.VIR_DOMAIN_START_PAUSED))
+        except libvirt.libvirtError as error:
+            raise TrialFailed(f"libvirt did not create {name}: {error}") from None
+
+    def domain_names(self) -> frozenset[str]:
+        """Every domain that exists."""
+        return frozenset(domain.name() for domain in self.handle.listAllDomains())
+
+    @property
+    def versions(self) -> tuple[str, str]:
+        """libvirt's and QEMU's."""
+        return _dotted(self.handle.getLibVersion()), _dotted(self.handle.getVersion())
+
+    def close(self) -> None:
+        """Harmless twice; boxes that still run keep running."""
+        with contextlib.suppress(libvirt.libvirtError):
+            self.handle.close()
+
+
+def open_connection(workspace: Workspace) -> Connection:
+    """Opens what `uri` in the workspace's options names, by default the embedded driver."""
+    uri = workspace.options.get("uri", "")
+    with _lock:
+        _start_event_loop()
+        _settle_change_time()
+        folder = _roots.get(uri) or _make_root(uri, workspace)
+        try:
+            handle = libvirt.open(uri or f"qemu:///embed?root={folder}")
+        except libvirt.libvirtError as error:
+            raise _explained(uri, str(error)) from None
+    return Connection(handle, folder, embedded=not uri or "/embed" in uri)
+
+
+def find_emulator() -> Path:
+    """QEMU's program; Unsupported when there is none."""
+    found = shutil.which(EMULATOR)
+    if found is None:
+        raise Unsupported(f"{EMULATOR} is not installed", hint=INSTALL_HINT)
+    return Path(found)
+
+
+def _dotted(number: int) -> str:
+    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
+
+
+def _explained(uri: str, said: str) -> Unsupported:
+    hint = INSTALL_HINT
+    if "Failed to parse user" in said:
+        hint = "libvirt wants its account even where QEMU runs as another: apt-get install libvirt-daemon-system"
+    elif uri:
+        hint = "is that daemon running, and may you talk to it? Leave the option uri out to need none"
+    return Unsupported(f"libvirt does not open {uri or 'its embedded QEMU driver'}: {said}", hint=hint)
+
+
+def _make_root(uri: str, workspace: Workspace) -> Path:
+    cache = _capability_cache(workspace.store)
+    root = Path(tempfile.mkdtemp(prefix=f"{workspace.mark}{ROOT_SUFFIX}"))
+    atexit.register(_remove_root, root, os.getpid())
+    if len(str(root)) + _MONITOR_PATH_LENGTH > _SOCKET_PATH_LIMIT:
+        raise Unsupported(f"{root} is too long a path for sockets below it", hint="set TMPDIR to a short path")
+    if not uri:
+        _furnish(root, cache)
+    _roots[uri] = root
+    return root
+
+
+def _remove_root(root: Path, owner_pid: int) -> None:
+    if os.getpid() == owner_pid:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _furnish(root: Path, cache: Path) -> None:
+    """QEMU as our own user, no confinement beyond its own seccomp filter, no cgroup but the one we make."""
+    (root / "etc").mkdir()
+    owner = f'user = "+{os.getuid()}"\ngroup = "+{os.getgid()}"\n' if os.geteuid() == 0 else ""
+    (root / "etc" / "qemu.conf").write_text(_QEMU_CONF + owner)
+    cache.mkdir(parents=True, exist_ok=True)
+    (root / "cache").symlink_to(cache)
+
+
+def _capability_cache(store: Path) -> Path:
+    """One folder for each state of the host that libvirt would probe anew."""
+    qemu = find_emulator().stat()
+    kvm = os.access(KVM_DEVICE, os.R_OK | os.W_OK)
+    state = (libvirt.getVersion(), qemu.st_size, qemu.st_mtime_ns, kvm, os.geteuid(), platform.release())
+    return store / "vm" / "capabilities" / hashlib.sha256(repr(state).encode()).hexdigest()[:16]
+
+
+def _settle_change_time() -> None:
+    """Tells libvirt now how new its newest module is.
+
+    It dates itself by the modules loaded so far and loads some only with the first disk. Answers it cached before are
+    then outdated, and the second box of every process would wait seconds for new ones. The function is private; where
+    it is missing we are slower, once.
+    """
+    note = getattr(ctypes.CDLL("libvirt.so.0"), "virUpdateSelfLastChanged", None)
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    library = next((line.split()[-1] for line in maps if "/libvirt.so" in line), None)
+    if note is None or library is None:
+        return
+    for module in Path(library).parent.glob("libvirt/*/*.so"):
+        note(os.fsencode(module))
+
+
+def _start_event_loop() -> None:
+    """Once per process, for its whole life: libvirt has no way to take a loop back."""
+    global _loop_started
+    if _loop_started:
+        return
+    libvirt.registerErrorHandler(_ignore, None)
+    libvirt.virEventRegisterDefaultImpl()
+    threading.Thread(target=_run_event_loop, name="libvirt-events", daemon=True).start()
+    _loop_started = True
+
+
+def _run_event_loop() -> None:
+    while True:
+        libvirt.virEventRunDefaultImpl()
+
+
+def _ignore(context: object, error: object) -> None:
+    """libvirt prints every error to stderr unless somebody takes it; ours come as exceptions."""

@@ -1,0 +1,164 @@
+"""A box as libvirt's domain XML: a pure function, compared with golden files and libvirt's own schema in the tests.
+
+The `direct` profile: a q35 machine that is handed kernel and initrd, a virtio disk, a virtio-serial port for the agent,
+an ISA serial port for the console, and nothing else. Devices sit on the root bus at addresses of their own: libvirt
+would put each behind a root port, which the guest has to enumerate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+PORT_NAME = "tare.0"
+"""The virtio-serial port the agent speaks on; init.sh looks for this name."""
+
+_TCG_CACHE_MIB = 32
+_FIRST_SLOT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """How guest instructions run. `domain_type` is libvirt's word for it."""
+
+    name: str
+    domain_type: str
+    emulated: bool
+
+
+KVM = Accelerator("kvm", "kvm", emulated=False)
+TCG = Accelerator("tcg", "qemu", emulated=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A kind of machine: what is emulated around the CPU."""
+
+    name: str
+    machine: str
+
+
+DIRECT = Profile("direct", "q35")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Boot:
+    """What every box of an image starts from."""
+
+    kernel: Path
+    initrd: Path
+    command_line: str
+    base: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """One box, as far as libvirt is concerned."""
+
+    name: str
+    accelerator: Accelerator
+    emulator: Path
+    boot: Boot
+    overlay: Path
+    agent_socket: Path
+    console_socket: Path
+    memory_bytes: int
+    cpuset: tuple[int, ...] = ()
+    profile: Profile = DIRECT
+
+    @property
+    def vcpus(self) -> int:
+        """As many as the host CPUs it may use, so that neither side waits for the other."""
+        return len(self.cpuset) or 1
+
+
+def domain_xml(machine: Machine) -> str:
+    """The whole document."""
+    root = Element("domain", type=machine.accelerator.domain_type)
+    _leaf(root, "name", machine.name)
+    _leaf(root, "memory", str(machine.memory_bytes), unit="b")
+    _leaf(root, "vcpu", str(machine.vcpus), placement="static")
+    if machine.cpuset:
+        _pin(SubElement(root, "cputune"), machine)
+    _operating_system(SubElement(root, "os"), machine)
+    _features(SubElement(root, "features"), machine.accelerator)
+    _cpu(root, machine.accelerator)
+    clock = SubElement(root, "clock", offset="utc")
+    SubElement(clock, "timer", name="hpet", present="no")
+    for event in ("poweroff", "reboot", "crash"):
+        _leaf(root, f"on_{event}", "destroy")
+    _devices(SubElement(root, "devices"), machine)
+    indent(root)
+    return tostring(root, encoding="unicode") + "\n"
+
+
+def _leaf(parent: Element, tag: str, text: str, **attributes: str) -> None:
+    SubElement(parent, tag, attributes).text = text
+
+
+def _pin(cputune: Element, machine: Machine) -> None:
+    """Threads may use the whole set, as a container's may: one CPU each would be a stricter box."""
+    cpuset = ",".join(map(str, machine.cpuset))
+    for number in range(machine.vcpus):
+        SubElement(cputune, "vcpupin", vcpu=str(number), cpuset=cpuset)
+    SubElement(cputune, "emulatorpin", cpuset=cpuset)
+
+
+def _operating_system(parent: Element, machine: Machine) -> None:
+    _leaf(parent, "type", "hvm", arch="x86_64", machine=machine.profile.machine)
+    _leaf(parent, "kernel", str(machine.boot.kernel))
+    _leaf(parent, "initrd", str(machine.boot.initrd))
+    _leaf(parent, "cmdline", machine.boot.command_line)
+
+
+def _features(parent: Element, accelerator: Accelerator) -> None:
+    SubElement(parent, "acpi")
+    SubElement(parent, "apic")
+    if accelerator.emulated:
+        _leaf(SubElement(parent, "tcg"), "tb-cache", str(_TCG_CACHE_MIB), unit="MiB")
+
+
+def _cpu(parent: Element, accelerator: Accelerator) -> None:
+    if not accelerator.emulated:
+        SubElement(parent, "cpu", mode="host-passthrough", check="none", migratable="off")
+        return
+    cpu = SubElement(parent, "cpu", mode="maximum", check="none")
+    # Five-level page tables make every emulated page walk longer and no guest needs them.
+    SubElement(cpu, "feature", policy="disable", name="la57")
+
+
+def _devices(parent: Element, machine: Machine) -> None:
+    slots = _pci_slots()
+    _leaf(parent, "emulator", str(machine.emulator))
+    disk = SubElement(parent, "disk", type="file", device="disk")
+    SubElement(disk, "driver", name="qemu", type="qcow2")
+    SubElement(disk, "source", file=str(machine.overlay))
+    # Spelled out, so that libvirt neither guesses the format nor opens the chain to look.
+    backing = SubElement(disk, "backingStore", type="file")
+    SubElement(backing, "format", type="raw")
+    SubElement(backing, "source", file=str(machine.boot.base))
+    SubElement(backing, "backingStore")
+    SubElement(disk, "target", dev="vda", bus="virtio")
+    SubElement(disk, "address", next(slots))
+    SubElement(parent, "controller", type="usb", model="none")
+    serial_bus = SubElement(parent, "controller", type="virtio-serial", index="0")
+    SubElement(serial_bus, "address", next(slots))
+    console = _socket(parent, "serial", machine.console_socket)
+    SubElement(console, "target", type="isa-serial", port="0")
+    channel = _socket(parent, "channel", machine.agent_socket)
+    SubElement(channel, "target", type="virtio", name=PORT_NAME)
+    SubElement(parent, "memballoon", model="none")
+
+
+def _socket(parent: Element, tag: str, path: Path) -> Element:
+    """A character device that connects to a socket of ours: it is connected before the guest's first instruction."""
+    element = SubElement(parent, tag, type="unix")
+    SubElement(element, "source", mode="connect", path=str(path))
+    return element
+
+
+def _pci_slots() -> Iterator[dict[str, str]]:
+    for slot in range(_FIRST_SLOT, 31):
+        yield {"type": "pci", "domain": "0x0000", "bus": "0x00", "slot": f"0x{slot:02x}", "function": "0x0"}

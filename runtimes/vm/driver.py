@@ -1,0 +1,141 @@
+"""Virtual machines through libvirt, as a runtime: `kvm` and `tcg` are one class with one switch between them.
+
+A start is: cgroup, overlay disk, two listening sockets, domain created paused, resumed. It is paused in between so
+that what libvirt costs and what virtualization costs are two numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from harness import agent, kernels, paths
+from harness.cgroups import Cgroup, Limits
+from harness.contract import Instance, Workspace
+from harness.errors import Unsupported
+from harness.model import Artifact, Feature, Image, Kernel, Prepared, Role, Spec, Support
+from runtimes.vm import connection, disk, initrd, launch, placement, processes
+from runtimes.vm.connection import Connection
+from runtimes.vm.domain import DIRECT, KVM, TCG, Accelerator, Boot, Machine
+from runtimes.vm.kernel import command_line
+from runtimes.vm.launch import Listeners
+
+FEATURES = (Feature.EXEC, Feature.LIMITS, Feature.PAUSE)
+
+
+def kvm(workspace: Workspace) -> VmRuntime:
+    """Hardware virtualization."""
+    return VmRuntime(workspace, KVM)
+
+
+def tcg(workspace: Workspace) -> VmRuntime:
+    """Emulation: the same machine, each guest instruction translated."""
+    return VmRuntime(workspace, TCG)
+
+
+class VmRuntime:
+    """`Runtime` of the contract."""
+
+    def __init__(self, workspace: Workspace, accelerator: Accelerator) -> None:
+        self.name = accelerator.name
+        self._workspace = workspace
+        self._accelerator = accelerator
+        self._connection: Connection | None = None
+
+    def probe(self) -> Support:
+        try:
+            link = connection.open_connection(self._workspace)
+        except Unsupported as error:
+            return Support(available=False, reason=error.message, hint=error.hint, emulated=self._accelerator.emulated)
+        link.close()
+        return Support(
+            available=True,
+            emulated=self._accelerator.emulated,
+            features=FEATURES,
+        )
+
+    def prepare(self, image: Image) -> Prepared:
+        self._open()
+        kernel = self._kernel(image)
+        busybox = (Path(image.root) / agent.BUSYBOX.lstrip("/")).read_bytes()
+        root = disk.base(self._workspace.store, image)
+        return Prepared(
+            image=image,
+            artifacts=(
+                Artifact(role=Role.ROOT, path=str(root), virtual_bytes=root.stat().st_size),
+                Artifact(role=Role.KERNEL, path=kernel.path, compressed=True),
+                Artifact(role=Role.INITRD, path=str(self._store_initrd(initrd.build(busybox, kernel)))),
+            ),
+        )
+
+    @contextmanager
+    def start(self, spec: Spec) -> Iterator[Instance]:
+        requested_s = time.monotonic()
+        if spec.network != "none" or spec.pids is not None:
+            raise Unsupported(
+                "a virtual machine here has no network and no limit on its number of processes",
+                hint="leave out the network and the pids limit",
+            )
+        link = self._open()
+        with ExitStack() as stack:
+            cgroup = Cgroup.create(spec.name, Limits(cpuset=spec.cpuset, cpus=spec.cpus))
+            stack.callback(cgroup.remove)
+            listeners = stack.enter_context(launch.listening(link.folder, spec.name))
+            machine = self._machine(spec, listeners)
+            disk.create_overlay(machine.overlay, machine.boot.base)
+            stack.callback(machine.overlay.unlink, missing_ok=True)
+            instance = launch.boot(link, machine, cgroup, listeners, requested_s)
+            stack.callback(instance.stop)
+            yield instance
+
+    def close(self) -> None:
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
+    def sweep(self, live: Callable[[str], bool]) -> Sequence[str]:
+        return []
+
+    def _open(self) -> Connection:
+        if self._connection is None:
+            self._connection = connection.open_connection(self._workspace)
+            with processes.adoption(False):
+                self._connection.ask_capabilities(self._emulator(), DIRECT.machine, self._accelerator.domain_type)
+        return self._connection
+
+    def _emulator(self) -> Path:
+        return placement.install(self._workspace.store / "vm" / "emulator", connection.find_emulator())
+
+    def _kernel(self, image: Image) -> Kernel:
+        kernel = image.kernel or kernels.provide(self._workspace.store)
+        kernels.check(Path(kernel.path))
+        return kernel
+
+    def _store_initrd(self, data: bytes) -> Path:
+        path = self._workspace.store / "vm" / "initrds" / f"{hashlib.sha256(data).hexdigest()}.cpio"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            paths.write_atomically(path, data)
+        return path
+
+    def _machine(self, spec: Spec, listeners: Listeners) -> Machine:
+        files = {artifact.role: Path(artifact.path) for artifact in spec.prepared.artifacts}
+        return Machine(
+            name=spec.name,
+            accelerator=self._accelerator,
+            emulator=self._emulator(),
+            boot=Boot(
+                kernel=files[Role.KERNEL],
+                initrd=files[Role.INITRD],
+                command_line=command_line(self._accelerator),
+                base=files[Role.ROOT],
+            ),
+            overlay=self._workspace.scratch / f"{spec.name}.qcow2",
+            agent_socket=listeners.agent_path,
+            console_socket=listeners.console_path,
+            memory_bytes=spec.memory_bytes,
+            cpuset=spec.cpuset,
+        )

@@ -1,0 +1,30 @@
+#!/bin/busybox sh
+# The first process of the guest: loads what the disk and the agent's port need, mounts the disk, becomes the agent.
+#
+# Its first act is the marker on the console: there the host's clock divides the start into kernel and userspace.
+# Modules lie in load order. The console's driver comes first, because its port appears only after a message from the
+# host, which arrives while the disk is being mounted.
+
+echo "tare: init"
+/bin/busybox mount -t devtmpfs dev /dev
+/bin/busybox mount -t proc proc /proc
+/bin/busybox mount -t sysfs sys /sys
+for module in /modules/*; do
+	/bin/busybox insmod "$module"
+done
+# No lazy initialisation of inode tables: it would write to the box's disk behind everyone's back.
+/bin/busybox mount -t ext4 -o noinit_itable /dev/vda /box || exec /bin/busybox poweroff -f
+for folder in dev proc sys; do
+	/bin/busybox mkdir -p "/box/$folder"
+	/bin/busybox mount -o move "/$folder" "/box/$folder"
+done
+
+port=
+until [ "$port" ]; do
+	for entry in /box/sys/class/virtio-ports/*; do
+		[ -r "$entry/name" ] && read -r name <"$entry/name" && [ "$name" = tare.0 ] && port=/dev/${entry##*/}
+	done
+	[ "$port" ] || /bin/busybox usleep 1000
+done
+exec /bin/busybox env -i @ENVIRONMENT@ "TARE_PORT=$port" \
+	/bin/busybox switch_root /box /.tare/busybox sh /.tare/agent

@@ -1,0 +1,115 @@
+"""One virtual machine that was started: the handle a scenario holds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.agent import Channel
+from harness.cgroups import Cgroup
+from harness.contract import Completed
+from harness.model import Phase
+from runtimes.vm.connection import Domain
+from runtimes.vm.console import Console
+from runtimes.vm.placement import UnifiedMove
+from runtimes.vm.processes import Handle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a box is made of, each made by the driver and taken apart by `VmInstance.stop`."""
+
+    domain: Domain
+    qemu: Handle
+    console: Console
+    agent: socket.socket
+    move: UnifiedMove
+    cgroup: Cgroup
+    overlay: Path
+    documents: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Stamps:
+    """The driver's instants of a start, by the host's monotonic clock."""
+
+    requested_s: float
+    created_s: float
+    resumed_s: float
+
+
+class VmInstance:
+    """A box: `Instance` and `Pausable` of the contract."""
+
+    def __init__(self, name: str, parts: Parts, stamps: Stamps) -> None:
+        self.name = name
+        self._parts = parts
+        self._stamps = stamps
+        self._stopped = False
+        read_write = parts.agent.fileno()
+        self._channel = Channel(read_write, read_write, name=name, log_tail=parts.console.tail)
+
+    @property
+    def cgroup(self) -> Cgroup | None:
+        return self._parts.cgroup
+
+    @property
+    def disk_paths(self) -> Sequence[Path]:
+        return (self._parts.overlay,)
+
+    def wait_ready(self, timeout_s: float) -> None:
+        self._channel.wait_ready(timeout_s)
+        self._parts.move.join()
+
+    def run(self, argv: Sequence[str], timeout_s: float) -> Completed:
+        return self._channel.run(argv, timeout_s)
+
+    def pids(self) -> frozenset[int]:
+        return frozenset({self._parts.qemu.pid}) if self._parts.qemu.alive else frozenset()
+
+    def phases(self) -> Sequence[Phase]:
+        """`kernel` includes the firmware: between them nothing speaks that would not slow the guest down."""
+        stamps = self._stamps
+        instants = (
+            ("create", stamps.created_s),  # request → a paused QEMU: libvirt's control plane and QEMU's own start
+            ("spawn", stamps.resumed_s),  # → its virtual CPUs were told to run
+            ("kernel", self._parts.console.marked_at_s),  # → first words of init
+            ("userspace", self._channel.ready_at_s),  # → the agent's first byte
+        )
+        phases = []
+        began_s = stamps.requested_s
+        for name, ended_s in instants:
+            if not ended_s:
+                break
+            phases.append(Phase(name, began_s, ended_s))
+            began_s = ended_s
+        return phases
+
+    def documents(self) -> Mapping[str, str]:
+        """The QEMU command line is the kernel's own record of it, so it is missing once the box has ended."""
+        texts = dict(self._parts.documents)
+        with contextlib.suppress(FileNotFoundError):
+            words = Path(f"/proc/{self._parts.qemu.pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+            texts["qemu command line"] = " ".join(os.fsdecode(word) for word in words) + "\n"
+        return texts
+
+    def pause(self) -> None:
+        self._parts.domain.suspend()
+
+    def resume(self) -> None:
+        self._parts.domain.resume()
+
+    def stop(self) -> None:
+        if self._stopped:
+            return
+        self._stopped = True
+        self._parts.move.join()
+        self._parts.qemu.kill()
+        self._parts.domain.destroy()
+        self._parts.console.close()
+        self._parts.agent.close()
+        self._parts.qemu.close()

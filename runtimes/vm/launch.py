@@ -1,0 +1,78 @@
+"""From a description to a running guest: sockets, the paused domain, the ends joined, and go."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.cgroups import Cgroup
+from runtimes.vm import initrd, placement, processes
+from runtimes.vm.connection import Connection
+from runtimes.vm.console import Console
+from runtimes.vm.domain import Machine, domain_xml
+from runtimes.vm.instance import Parts, Stamps, VmInstance
+
+_CONNECT_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """The two sockets QEMU connects to while it starts."""
+
+    agent: socket.socket
+    agent_path: Path
+    console: socket.socket
+    console_path: Path
+
+
+@contextmanager
+def listening(folder: Path, name: str) -> Iterator[Listeners]:
+    """Both sockets, bound below a folder whose path is short."""
+    agent_path, console_path = folder / f"{name}.agent", folder / f"{name}.console"
+    with _listener(agent_path) as agent, _listener(console_path) as console:
+        yield Listeners(agent, agent_path, console, console_path)
+
+
+@contextmanager
+def _listener(path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        try:
+            listener.listen(1)
+            listener.settimeout(_CONNECT_TIMEOUT_S)
+            yield listener
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def boot(link: Connection, machine: Machine, cgroup: Cgroup, listeners: Listeners, requested_s: float) -> VmInstance:
+    """Creates the domain, joins the ends and lets it run; nothing is left of it when that fails."""
+    xml = domain_xml(machine)
+    with placement.announced(machine.emulator, cgroup), processes.adoption(link.embedded):
+        domain = link.create_paused(machine.name, xml)
+    created_s = time.monotonic()
+    with ExitStack() as undo:
+        undo.callback(domain.destroy)
+        console_end = undo.enter_context(listeners.console.accept()[0])
+        agent_end = undo.enter_context(listeners.agent.accept()[0])
+        qemu = processes.Handle(processes.peer_pid(agent_end))
+        undo.callback(qemu.close)
+        move = placement.UnifiedMove(cgroup, qemu.pid)
+        domain.resume()
+        resumed_s = time.monotonic()
+        parts = Parts(
+            domain=domain,
+            qemu=qemu,
+            console=Console(console_end, initrd.MARKER),
+            agent=agent_end,
+            move=move,
+            cgroup=cgroup,
+            overlay=machine.overlay,
+            documents={"domain.xml": xml, "kernel command line": machine.boot.command_line + "\n"},
+        )
+        undo.pop_all()
+    return VmInstance(machine.name, parts, Stamps(requested_s, created_s, resumed_s))

@@ -1,0 +1,169 @@
+"""Emulated virtual machines on this host, end to end."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness import agent, images, kernels
+from harness.cgroups import leftovers
+from harness.contract import Workspace
+from harness.errors import TrialFailed, TrialTimeout, Unsupported
+from harness.model import Prepared, Spec
+from runtimes.vm import driver
+from runtimes.vm.driver import VmRuntime
+
+pytestmark = [pytest.mark.machine, pytest.mark.slow]
+
+READY_S = 60.0
+RUN_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("scratch")
+
+
+@pytest.fixture(scope="module")
+def runtime(home: Path, scratch: Path) -> Iterator[VmRuntime]:
+    made = driver.tcg(Workspace(store=home, scratch=scratch, mark="tare-vmtest"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def prepared(runtime: VmRuntime, home: Path) -> Prepared:
+    return runtime.prepare(images.build_tiny(home, kernels.provide(home)))
+
+
+def test_a_box_starts_runs_and_leaves_nothing_behind(runtime: VmRuntime, prepared: Prepared, scratch: Path) -> None:
+    before = _descriptors()
+    with runtime.start(Spec(name="tare-vmtest-1", prepared=prepared)) as box:
+        box.wait_ready(READY_S)
+        (pid,) = box.pids()
+        assert box.run(["echo", "weighed"], RUN_S).stdout == b"weighed\n"
+        assert box.run(["sh", "-c", "exit 3"], RUN_S).exit_code == 3
+        (overlay,) = box.disk_paths
+        assert overlay.exists()
+        assert box.cgroup is not None
+        assert box.cgroup.pids() == {pid}
+        # Charged from its birth: guest memory and QEMU's own.
+        assert (box.cgroup.memory_bytes() or 0) > 50 << 20
+    assert not overlay.exists()
+    assert not Path(f"/proc/{pid}").exists()
+    assert not leftovers("tare-vmtest-1")
+    assert not list(scratch.iterdir())
+    assert _descriptors() == before
+
+
+def test_the_guest_runs_the_same_bytes(runtime: VmRuntime, prepared: Prepared) -> None:
+    with runtime.start(Spec(name="tare-vmtest-2", prepared=prepared)) as box:
+        box.wait_ready(READY_S)
+        checked = box.run(["sh", "-c", f"cd / && sha256sum -c {agent.MANIFEST}"], RUN_S)
+        environment = box.run(["env"], RUN_S).stdout.decode()
+        first = box.run(["cat", "/proc/1/cmdline"], RUN_S).stdout
+    assert checked.exit_code == 0, checked
+    assert {"HOME=/", "TARE_TMP=/tmp", f"PATH={agent.PATH}"} <= set(environment.splitlines())
+    assert first.split(b"\0")[:-1] == [word.encode() for word in agent.ARGV]
+
+
+def test_phases_follow_one_another(runtime: VmRuntime, prepared: Prepared) -> None:
+    with runtime.start(Spec(name="tare-vmtest-3", prepared=prepared)) as box:
+        assert [phase.name for phase in box.phases()] == ["create", "spawn"]
+        box.wait_ready(READY_S)
+        phases = box.phases()
+    assert [phase.name for phase in phases] == ["create", "spawn", "kernel", "userspace"]
+    assert all(phase.began_s < phase.ended_s for phase in phases)
+    assert all(one.ended_s == next_.began_s for one, next_ in zip(phases, phases[1:], strict=False))
+
+
+def test_documents_say_how_it_was_started(runtime: VmRuntime, prepared: Prepared) -> None:
+    with runtime.start(Spec(name="tare-vmtest-4", prepared=prepared)) as box:
+        texts = box.documents()
+    assert "<name>tare-vmtest-4</name>" in texts["domain.xml"]
+    assert "quiet" in texts["kernel command line"]
+    assert "-accel tcg" in texts["qemu command line"]
+
+
+def test_what_one_box_writes_no_other_sees(runtime: VmRuntime, prepared: Prepared) -> None:
+    for number in (5, 6):
+        with runtime.start(Spec(name=f"tare-vmtest-{number}", prepared=prepared)) as box:
+            box.wait_ready(READY_S)
+            assert box.run(["test", "-e", "/written"], RUN_S).exit_code == 1
+            assert box.run(["sh", "-c", "echo 1 >/written && sync"], RUN_S).exit_code == 0
+
+
+def test_limits_hold_from_the_first_instruction(runtime: VmRuntime, prepared: Prepared) -> None:
+    cpus = sorted(os.sched_getaffinity(0))[:2]
+    spec = Spec(name="tare-vmtest-7", prepared=prepared, cpuset=tuple(cpus), cpus=0.9, memory_bytes=192 << 20)
+    with runtime.start(spec) as box:
+        box.wait_ready(READY_S)
+        (pid,) = box.pids()
+        assert box.run(["nproc"], RUN_S).stdout.strip() == str(len(cpus)).encode()
+        kilobytes = int(box.run(["sh", "-c", "grep MemTotal /proc/meminfo"], RUN_S).stdout.split()[1])
+        assert 100_000 < kilobytes < 192 * 1024
+        assert os.sched_getaffinity(pid) == set(cpus)
+        assert box.cgroup is not None
+        assert box.cgroup.throttled_s() > 0
+
+
+def test_a_killed_qemu_fails_the_trial(runtime: VmRuntime, prepared: Prepared) -> None:
+    with runtime.start(Spec(name="tare-vmtest-8", prepared=prepared)) as box:
+        box.wait_ready(READY_S)
+        (pid,) = box.pids()
+        killer = threading.Timer(0.3, os.kill, (pid, 9))
+        killer.start()
+        with pytest.raises(TrialFailed, match="ended unexpectedly"):
+            box.run(["sleep", "30"], RUN_S)
+        killer.join()
+        assert box.pids() == frozenset()
+        box.stop()
+        box.stop()
+    assert not leftovers("tare-vmtest-8")
+
+
+def test_a_box_that_is_too_slow_is_a_timeout(runtime: VmRuntime, prepared: Prepared) -> None:
+    with (
+        runtime.start(Spec(name="tare-vmtest-9", prepared=prepared)) as box,
+        pytest.raises(TrialTimeout, match="did not become ready within"),
+    ):
+        box.wait_ready(0.05)
+
+
+def test_a_guest_without_enough_memory_fails_with_its_last_words(runtime: VmRuntime, prepared: Prepared) -> None:
+    with (
+        runtime.start(Spec(name="tare-vmtest-10", prepared=prepared, memory_bytes=40 << 20)) as box,
+        pytest.raises(TrialFailed) as caught,
+    ):
+        box.wait_ready(READY_S)
+    assert not isinstance(caught.value, TrialTimeout)
+
+
+def test_pause_and_resume(runtime: VmRuntime, prepared: Prepared) -> None:
+    with runtime.start(Spec(name="tare-vmtest-11", prepared=prepared)) as box:
+        box.wait_ready(READY_S)
+        assert hasattr(box, "pause")
+        box.pause()
+        with pytest.raises(TrialTimeout):
+            box.run(["true"], 0.5)
+
+
+def test_what_a_machine_cannot_do_is_said(runtime: VmRuntime, prepared: Prepared) -> None:
+    with (
+        pytest.raises(Unsupported, match="no network"),
+        runtime.start(Spec(name="tare-vmtest-12", prepared=prepared, network="bridge")),
+    ):
+        pass
+
+
+def _descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
