@@ -38,8 +38,7 @@ def choose(values: Sequence[float], unit: Unit) -> Axis:
     smallest, largest = min(values, default=0.0), max(values, default=1.0)
     if smallest > 0 and largest / smallest > WIDE:
         ticks = _decades(smallest, largest)
-        text = [units.value(tick, unit) for tick in ticks]
-        return Axis(1.0, {"type": "log", "tickvals": ticks, "ticktext": text, "title": LOG})
+        return Axis(1.0, {"type": "log", "tickvals": ticks, "ticktext": [_tick(t, unit) for t in ticks], "title": LOG})
     factor, name = units.scale(largest, unit)
     layout: dict[str, Any] = {"ticksuffix": f" {name}".rstrip(), "nticks": 5, "zeroline": False, "tickangle": 0}
     if smallest > (1 - NARROW) * largest:
@@ -66,7 +65,12 @@ def ratio(values: Sequence[float]) -> dict[str, Any]:
     }
 
 
+def _tick(value: float, unit: Unit) -> str:
+    factor, name = units.scale(value, unit)
+    return f"{value / factor:.3g} {name}".rstrip()
+
+
 def _decades(smallest: float, largest: float) -> list[float]:
     first, last = math.floor(math.log10(smallest)), math.ceil(math.log10(largest))
-    steps = (1, 2, 5) if last - first < 3 else (1,)
+    steps = (1, 3) if last - first < 3 else (1,)
     return [step * 10.0**power for power in range(first, last + 1) for step in steps]

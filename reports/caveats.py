@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from harness.model import Better, Kind, Outcome
 from reports import units
 from reports.answers import capital
-from reports.compare import MARGIN, SMALLEST_BLOCKS, Comparisons
+from reports.compare import MARGIN, SMALLEST_BLOCKS, Comparisons, compare
 from reports.summary import Summary, outliers, per_trial
 from reports.tidy import SERIES, Tidy, emulated
 
@@ -46,6 +46,7 @@ def caveats(tidy: Tidy, summaries: Sequence[Summary], comparisons: Comparisons) 
         *_twins(tidy, comparisons),
         *_sanity(tidy, comparisons),
         *_taints(tidy),
+        *_tainted_verdicts(tidy, comparisons),
         *_outliers(summaries),
         *_first_blocks(tidy),
         *_skipped(tidy),
@@ -148,9 +149,9 @@ def _twins(tidy: Tidy, comparisons: Comparisons) -> Iterator[Caveat]:
 def _sanity(tidy: Tidy, comparisons: Comparisons) -> Iterator[Caveat]:
     """CPU or I/O faster than 105 % of the reference is invalid until somebody explains it."""
     for c in comparisons.made:
-        lower = tidy.metrics[c.series.metric].better is Better.LOWER
-        fast = c.effect.high < 1 / (1 + MARGIN) if lower else c.effect.low > 1 + MARGIN
-        if c.series.metric.startswith(("cpu.", "io.")) and c.effect.relative and fast:
+        better = tidy.metrics[c.series.metric].better
+        fast = {Better.LOWER: c.effect.high < 1 / (1 + MARGIN), Better.HIGHER: c.effect.low > 1 + MARGIN}
+        if c.series.metric.startswith(("cpu.", "io.")) and c.effect.relative and fast.get(better):
             yield Caveat(
                 level=Level.DOUBT,
                 text=f"{c.series.metric}: {c.series.runtime} beats the reference by more than {units.percent(MARGIN)}, "
@@ -171,6 +172,24 @@ def _taints(tidy: Tidy) -> Iterator[Caveat]:
             remedy="They are kept and marked; quieten the host and run again when they matter.",
             scenario=str(scenario),
         )
+
+
+def _tainted_verdicts(tidy: Tidy, comparisons: Comparisons) -> Iterator[Caveat]:
+    """Both analyses are told where they differ: with all trials, and without the tainted ones."""
+    clean = tidy.samples[tidy.samples["taints"] == ""]
+    if len(clean) == len(tidy.samples):
+        return
+    others = {c.series: c for c in compare(replace(tidy, samples=clean)).made}
+    for c in comparisons.made:
+        other = others.get(c.series)
+        if other and other.verdict is not c.verdict:
+            yield Caveat(
+                level=Level.DOUBT,
+                text=f"{c.series.metric} of {c.series.runtime}: {c.verdict} with all trials, but "
+                f"{other.verdict} ({units.ratio(other.effect.estimate)}) without the tainted ones.",
+                remedy="Trust neither; quieten the host and run again.",
+                scenario=c.series.scenario,
+            )
 
 
 def _outliers(summaries: Sequence[Summary]) -> Iterator[Caveat]:

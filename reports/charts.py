@@ -9,152 +9,150 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import plotly.graph_objects as go
-
 from reports import axes, marks
-from reports.marks import Chart, Panel
+from reports.compare import Effect
+from reports.marks import Chart, Panel, Part
 from reports.tables import Row
+
+SMALL = {"size": 12}
 
 
 def strip(panel: Panel, names: Sequence[str], title: str) -> Chart:
     """Every point of every box, a row a box; over them the median and its 95 % interval."""
-    figure = marks.grid(panel, names)
-    for place, name in enumerate(names, 1):
-        rows, metric = panel.drawn(name), panel.metrics[name]
-        drawn = [marks.values(panel, row) for row in rows]
-        axis = axes.choose([v for frame in drawn for v in frame["value"]], metric.unit)
-        for y, (row, frame) in enumerate(zip(rows, drawn, strict=True)):
-            figure.add_trace(marks.points(panel, row, frame, y, axis), row=place, col=1)
-            figure.add_trace(marks.median(panel, row, y, axis), row=place, col=1)
-        figure.update_xaxes(axis.layout, row=place, col=1)
-        marks.boxes(figure, rows, place)
-    return marks.finish(figure, title, marks.medians_said(panel, names), marks.height(panel, names))
+    traces: list[Part] = []
+    sides: dict[str, Part] = {}
+    for place, name in enumerate(names):
+        drawn = [(row, marks.values(panel, row)) for row in panel.drawn(name)]
+        axis = axes.choose([v for _, frame in drawn for v in frame["value"]], panel.metrics[name].unit)
+        sides[name] = axis.layout
+        for y, (row, frame) in enumerate(drawn):
+            traces.append({**marks.points(panel, row, frame, y, axis), **marks.on(place)})
+            traces.append({**marks.median(panel, row, y, axis), **marks.on(place)})
+    layout, height = marks.grid(panel, names, sides)
+    return marks.finish(traces, layout, title, marks.medians_said(panel, names), height)
 
 
 def bars(panel: Panel, names: Sequence[str], title: str) -> Chart:
     """Sizes that do not vary: a bar a box from zero, with its value."""
-    figure = marks.grid(panel, names)
-    for place, name in enumerate(names, 1):
-        rows, metric = panel.drawn(name), panel.metrics[name]
+    traces: list[Part] = []
+    sides: dict[str, Part] = {}
+    for place, name in enumerate(names):
+        rows = panel.drawn(name)
         values = [row.summary.median for row in rows if row.summary]
-        axis = axes.choose([0.0, *values], metric.unit)
-        figure.add_trace(
-            go.Bar(
-                x=[axis.scaled(v) for v in values],
-                y=list(range(len(rows))),
-                orientation="h",
-                width=0.6,
-                marker={"color": [panel.styles[row.runtime].colour for row in rows]},
-                text=[row.median for row in rows],
-                textposition="outside",
-                cliponaxis=False,
-                hovertext=[f"{row.box}: {row.median}" for row in rows],
-                hoverinfo="text",
-            ),
-            row=place,
-            col=1,
-        )
-        figure.update_xaxes({**axis.layout, "range": [0, 1.25 * max(map(axis.scaled, values)) or 1]}, row=place, col=1)
-        marks.boxes(figure, rows, place)
-    return marks.finish(figure, title, marks.medians_said(panel, names), marks.height(panel, names))
+        axis = axes.choose([0.0, *values], panel.metrics[name].unit)
+        # Room for the value's text beyond the longest bar.
+        sides[name] = {**axis.layout, "range": [0, 1.3 * axis.scaled(max(values)) or 1]}
+        bar = _bar(panel, rows, [axis.scaled(v) for v in values], list(range(len(rows))), [row.median for row in rows])
+        traces.append({**bar, **marks.on(place), "textposition": "outside", "cliponaxis": False})
+    layout, height = marks.grid(panel, names, sides)
+    return marks.finish(traces, layout, title, marks.medians_said(panel, names), height)
 
 
 def stack(panel: Panel, layers: Sequence[tuple[str, str]], title: str) -> Chart:
     """Medians of parts on top of each other, a bar a box: the phases of a start, the owners of memory."""
-    boxes = list(dict.fromkeys(row.box for name, _ in layers for row in panel.drawn(name)))
-    values = [row.summary.median for name, _ in layers for row in panel.drawn(name) if row.summary]
-    axis = axes.choose([0.0, *values], panel.metrics[layers[0][0]].unit)
-    figure = go.Figure()
+    rows = {name: panel.drawn(name) for name, _ in layers}
+    boxes = list(dict.fromkeys(row.box for found in rows.values() for row in found))
+    medians = {name: [row.summary.median for row in found if row.summary] for name, found in rows.items()}
+    totals = [sum(m for n in rows for r, m in zip(rows[n], medians[n], strict=True) if r.box == box) for box in boxes]
+    axis = axes.choose([0.0, *totals], panel.metrics[layers[0][0]].unit)
+    traces = []
     for place, (name, label) in enumerate(layers):
-        rows = panel.drawn(name)
-        figure.add_trace(
-            go.Bar(
-                name=label,
-                x=[axis.scaled(row.summary.median) for row in rows if row.summary],
-                y=[boxes.index(row.box) for row in rows],
-                orientation="h",
-                width=0.62,
-                marker={
-                    "color": [panel.styles[row.runtime].colour for row in rows],
-                    "pattern": {
-                        "shape": marks.PATTERNS[place % len(marks.PATTERNS)],
-                        "bgcolor": "rgba(127,127,127,0.22)",
-                        "solidity": 0.45,
-                        "size": 7,
-                    },
-                },
-                hovertext=[f"{row.box}, {label}: {row.median}" for row in rows],
-                hoverinfo="text",
-            )
-        )
-    figure.update_layout(barmode="stack", showlegend=True, legend=marks.LEGEND, xaxis=axis.layout)
-    marks.ticks(figure, boxes, {})
-    said = [f"{row.box} {label} {row.median}" for name, label in layers for row in panel.drawn(name)]
-    return marks.finish(figure, title, ", ".join(said), 96 + marks.ROW_PX * len(boxes))
+        xs = [axis.scaled(value) for value in medians[name]]
+        bar = _bar(panel, rows[name], xs, [boxes.index(row.box) for row in rows[name]], [])
+        pattern = {"shape": marks.PATTERNS[place % len(marks.PATTERNS)], "bgcolor": marks.BAND, "solidity": 0.45}
+        bar["marker"] = {**bar["marker"], "pattern": {**pattern, "size": 7}}
+        traces.append({**bar, "name": label, "hovertext": [f"{row.box}, {label}: {row.median}" for row in rows[name]]})
+    layout = {"barmode": "stack", "legend": marks.LEGEND, "xaxis": axis.layout, "yaxis": marks.ticks(boxes)}
+    alt = ", ".join(f"{row.box} {label} {row.median}" for name, label in layers for row in rows[name])
+    return marks.finish(traces, layout, title, alt, 96 + marks.ROW_PX * len(boxes))
 
 
 def forest(panel: Panel, names: Sequence[str], title: str) -> Chart | None:
     """Ratios to the reference with their intervals; the grey band is the margin below which nothing counts."""
-    rows = [
-        row
-        for name in names
-        for row in panel.drawn(name)
-        if row.comparison and row.comparison.effect.relative and row.comparison.effect.low > 0
-    ]
+    rows = [(row, effect) for name in names for row in panel.drawn(name) if (effect := _ratio(row))]
     if not rows:
         return None
-    figure = go.Figure()
-    labels = _labels(rows)
-    for y, row in enumerate(rows):
+    traces, bands = [], []
+    for y, (row, effect) in enumerate(rows):
         assert row.comparison is not None
-        effect, margin = row.comparison.effect, row.comparison.margin.size
-        figure.add_shape(
-            type="rect",
-            x0=max(1 - margin, 1e-3),  # a logarithmic axis has no zero
-            x1=1 + margin,
-            y0=y - 0.42,
-            y1=y + 0.42,
-            fillcolor=marks.BAND,
-            line_width=0,
-            layer="below",
-        )
-        figure.add_trace(
-            marks.dot(panel.styles[row.runtime], y, (effect.estimate, effect.low, effect.high), marks.ratio_said(row))
-        )
-    limits = [v for row in rows if row.comparison for v in (row.comparison.effect.low, row.comparison.effect.high)]
-    figure.add_vline(x=1, line={"color": "#7a7f87", "width": 1})
-    figure.update_layout(xaxis=axes.ratio(limits))
-    marks.ticks(figure, labels, {})
-    return marks.finish(figure, title, "; ".join(map(marks.ratio_said, rows)), 72 + 26 * len(rows))
+        margin = row.comparison.margin.size
+        # A logarithmic axis has no zero to draw a margin of a hundred per cent to.
+        band = {"x0": max(1 - margin, 1e-3), "x1": 1 + margin, "y0": y - 0.42, "y1": y + 0.42}
+        bands.append({"type": "rect", **band, "fillcolor": marks.BAND, "line": {"width": 0}, "layer": "below"})
+        numbers = (effect.estimate, effect.low, effect.high)
+        traces.append(marks.dot(panel.styles[row.runtime], y, numbers, marks.ratio_said(row)))
+    one = {
+        "type": "line",
+        "x0": 1,
+        "x1": 1,
+        "y0": 0,
+        "y1": 1,
+        "yref": "paper",
+        "line": {"color": "#7a7f87", "width": 1},
+    }
+    layout = {
+        "shapes": [*bands, one],
+        "xaxis": axes.ratio([limit for _, effect in rows for limit in (effect.low, effect.high)]),
+        "yaxis": marks.ticks(_labels([row for row, _ in rows])),
+    }
+    alt = "; ".join(marks.ratio_said(row) for row, _ in rows)
+    return marks.finish(traces, layout, title, alt, 60 + 26 * len(rows))
 
 
 def progression(panel: Panel, name: str, title: str) -> Chart:
     """Value by block, over each box's own median: drift and steps show as a slope that several boxes share."""
-    figure = go.Figure()
+    traces = []
+    reached = [1 - axes.NARROW / 2, 1 + axes.NARROW / 2]
     for row in panel.drawn(name):
         assert row.summary is not None
-        frame = marks.values(panel, row)
-        style = panel.styles[row.runtime]
-        figure.add_trace(
-            go.Scatter(
-                x=[int(b) for b in frame["block"]],
-                y=[axes.short(v / row.summary.median) if row.summary.median else 1.0 for v in frame["value"]],
-                name=row.box,
-                mode="lines+markers",
-                line={"color": style.colour, "width": 1},
-                marker={"color": style.colour, "symbol": style.symbol, "size": 7},
-                hovertext=marks.said(row, frame),
-                hoverinfo="text",
-            )
+        frame, style = marks.values(panel, row), panel.styles[row.runtime]
+        ys = [axes.short(v / row.summary.median) if row.summary.median else 1.0 for v in frame["value"]]
+        reached += ys
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": row.box,
+                "x": [int(block) for block in frame["block"]],
+                "y": ys,
+                "line": {"color": style.colour, "width": 1},
+                "marker": {"color": style.colour, "symbol": style.symbol, "size": 7},
+                "hovertext": marks.said(row, frame),
+                "hoverinfo": "text",
+            }
         )
     step = max(1, math.ceil(panel.points["block"].max() / 12))
-    figure.update_layout(
-        showlegend=True,
-        legend=marks.LEGEND,
-        xaxis={"title": {"text": "block", "font": {"size": 12}}, "dtick": step},
-        yaxis={"title": {"text": "over own median", "font": {"size": 12}}, "ticksuffix": "×", "automargin": True},
-    )
-    return marks.finish(figure, title, f"{name} of each box by block, over its own median", 280)
+    room = 0.05 * (max(reached) - min(reached))
+    layout = {
+        "legend": marks.LEGEND,
+        "xaxis": {"title": {"text": "block", "font": SMALL}, "dtick": step},
+        "yaxis": {
+            "title": {"text": "over own median", "font": SMALL},
+            "ticksuffix": "×",
+            "range": [axes.short(min(reached) - room), axes.short(max(reached) + room)],
+        },
+    }
+    return marks.finish(traces, layout, title, f"{name} of each box by block, over its own median", 280)
+
+
+def _bar(panel: Panel, rows: Sequence[Row], xs: Sequence[float], ys: Sequence[int], texts: Sequence[str]) -> Part:
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "x": list(xs),
+        "y": list(ys),
+        "width": 0.6,
+        "marker": {"color": [panel.styles[row.runtime].colour for row in rows]},
+        "text": list(texts),
+        "hovertext": [f"{row.box}: {row.median}" for row in rows],
+        "hoverinfo": "text",
+    }
+
+
+def _ratio(row: Row) -> Effect | None:
+    """The effect a logarithmic axis can show."""
+    effect = row.comparison.effect if row.comparison else None
+    return effect if effect and effect.relative and effect.low > 0 and math.isfinite(effect.high) else None
 
 
 def _labels(rows: Sequence[Row]) -> list[str]:

@@ -89,12 +89,13 @@ def _charts(
     owners = [(name, label) for name, label in OWNERS if name in panel.rows]
     exact = [m.name for m in tables if m.kind is Kind.EXACT and m.better is not Better.NEITHER]
     sampled = [m.name for m in tables if m.kind is Kind.SAMPLED and m.name not in parts]
-    compared = [name for name in (*leading, *sampled, *exact) if name in panel.rows]
-    forest = charts.forest(panel, list(dict.fromkeys(compared)), f"Ratio to {reference}")
+    compared = [m for m in (*leading, *sampled, *exact) if m in panel.rows and _directed(panel, m)]
+    title = f"Ratio to {reference}; grey is the margin within which nothing counts"
+    forest = charts.forest(panel, list(dict.fromkeys(compared)), title)
     if forest:
         yield forest
     if sampled:
-        yield charts.strip(panel, sampled, "Every measurement, median and 95 % interval")
+        yield charts.strip(panel, sampled, "Every measurement; median and 95 % interval")
     if parts:
         yield charts.stack(
             panel, [(name, name.split(PHASE)[1]) for name in parts], "Where the time goes: median phases"
@@ -106,6 +107,10 @@ def _charts(
     varying = [name for name in leading if name in sampled]
     if varying:
         yield charts.progression(panel, varying[0], f"{varying[0]} in the order of measurement")
+
+
+def _directed(panel: Panel, name: str) -> bool:
+    return panel.metrics[name].better is not Better.NEITHER
 
 
 def _owned(panel: Panel) -> Panel:

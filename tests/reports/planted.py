@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
@@ -33,6 +34,8 @@ from harness.model import (
     Trial,
     Unit,
 )
+from reports.csv import csv
+from reports.text import text
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 MIB = 1 << 20
@@ -341,3 +344,20 @@ def files(results: Results) -> dict[str, bytes]:
         "run.json": msgspec.json.format(msgspec.json.encode(results.run), indent=1),
         "trials.jsonl": b"".join(msgspec.json.encode(trial) + b"\n" for trial in results.trials),
     }
+
+
+class Renders(Protocol):
+    def render(self, results: Sequence[Results]) -> str: ...
+
+
+def _write() -> None:
+    GOLDEN.mkdir(parents=True, exist_ok=True)
+    results = golden()
+    for name, content in files(results).items():
+        (GOLDEN / name).write_bytes(content)
+    (GOLDEN / "report.txt").write_text(text.render([results]))
+    (GOLDEN / "samples.csv").write_text(csv.render([results]))
+
+
+if __name__ == "__main__":
+    _write()

@@ -1,16 +1,28 @@
-"""The golden run: what is on disk is what the generator plants."""
+"""The golden run, and what each report makes of it, byte for byte.
+
+After a wanted change: `python -m tests.reports.planted` writes the files anew; read the difference before committing.
+"""
 
 from __future__ import annotations
 
-from harness import store
-from tests.reports.planted import GOLDEN, files, golden
+import pytest
+
+from harness.model import Results
+from reports.csv import csv
+from reports.text import text
+from tests.reports import planted
+from tests.reports.planted import GOLDEN
 
 
 def test_the_files_are_what_the_generator_plants() -> None:
-    for name, content in files(golden()).items():
+    for name, content in planted.files(planted.golden()).items():
         assert (GOLDEN / name).read_bytes() == content
 
 
-def test_they_read_back() -> None:
-    results = store.read(GOLDEN)
-    assert (results.run, results.trials) == (golden().run, golden().trials)
+def test_they_read_back(golden: Results) -> None:
+    assert (golden.run, golden.trials) == (planted.golden().run, planted.golden().trials)
+
+
+@pytest.mark.parametrize(("report", "file"), [(text, "report.txt"), (csv, "samples.csv")])
+def test_the_report_is_the_golden_one(report: planted.Renders, file: str, golden: Results) -> None:
+    assert report.render([golden]) == (GOLDEN / file).read_text()
