@@ -92,16 +92,11 @@ class Connection:
         try:
             return Domain(self.handle.createXML(xml, libvirt.VIR_DOMAIN_START_PAUSED))
         except libvirt.libvirtError as error:
-            raise TrialFailed(f"libvirt did not create {name}: {error}") from None
+            raise TrialFailed(f"libvirt did not create {name}: {str(error).splitlines()[0]}", log=str(error)) from None
 
     def domain_names(self) -> frozenset[str]:
         """Every domain that exists."""
         return frozenset(domain.name() for domain in self.handle.listAllDomains())
-
-    @property
-    def versions(self) -> tuple[str, str]:
-        """libvirt's and QEMU's."""
-        return _dotted(self.handle.getLibVersion()), _dotted(self.handle.getVersion())
 
     def close(self) -> None:
         """Harmless twice; boxes that still run keep running."""
@@ -131,7 +126,9 @@ def find_emulator() -> Path:
     return Path(found)
 
 
-def _dotted(number: int) -> str:
+def library_version() -> str:
+    """libvirt's own."""
+    number = libvirt.getVersion()
     return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
 
 

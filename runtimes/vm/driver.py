@@ -12,17 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from harness import agent, kernels, paths
+from harness import agent, images, kernels, paths, proc
 from harness.cgroups import Cgroup, Limits
 from harness.contract import Instance, Workspace
-from harness.errors import Unsupported
+from harness.errors import TrialFailed, Unsupported, UsageError
 from harness.model import Artifact, Feature, Image, Kernel, Prepared, Role, Spec, Support
-from runtimes.vm import connection, disk, initrd, launch, placement, processes
+from runtimes.vm import connection, disk, initrd, kvmcheck, launch, placement, processes, sweep
 from runtimes.vm.connection import Connection
 from runtimes.vm.domain import DIRECT, KVM, TCG, Accelerator, Boot, Machine
 from runtimes.vm.kernel import command_line
 from runtimes.vm.launch import Listeners
 
+_CANARY_S = 8.0
 FEATURES = (Feature.EXEC, Feature.LIMITS, Feature.PAUSE)
 
 
@@ -46,19 +47,50 @@ class VmRuntime:
         self._connection: Connection | None = None
 
     def probe(self) -> Support:
+        """Opens libvirt and asks it about QEMU; for `kvm` climbs the ladder of kvmcheck, boot canary included."""
+        version, facts = "", {}
         try:
-            link = connection.open_connection(self._workspace)
-        except Unsupported as error:
-            return Support(available=False, reason=error.message, hint=error.hint, emulated=self._accelerator.emulated)
-        link.close()
+            version = _versions()
+            if self._accelerator is KVM:
+                verdict = kvmcheck.check(kvmcheck.remembered(self._workspace.store, version, self._canary))
+                facts = verdict.facts
+                if not verdict.usable:
+                    raise Unsupported(verdict.reason, hint=verdict.hint)
+            self._open()
+        except (Unsupported, proc.CommandFailed) as error:
+            return self._support(version, facts, reason=error.message, hint=error.hint)
+        return self._support(version, facts)
+
+    def _support(self, version: str, facts: dict[str, str], reason: str = "", hint: str = "") -> Support:
         return Support(
-            available=True,
+            available=not reason,
+            reason=reason,
+            hint=hint,
+            version=version,
             emulated=self._accelerator.emulated,
             features=FEATURES,
+            facts=facts,
         )
+
+    def _canary(self) -> str:
+        """Boots the smallest image; what went wrong, or nothing."""
+        store = self._workspace.store
+        try:
+            image = images.find(store, "tiny")
+        except UsageError:
+            image = images.build_tiny(store, kernels.provide(store))
+        spec = Spec(name=f"{self._workspace.mark}-canary", prepared=self.prepare(image))
+        try:
+            with self.start(spec) as box:
+                box.wait_ready(_CANARY_S)
+        except TrialFailed as error:
+            said = error.log.strip().splitlines()[-1:]
+            return f"{error.message}, and its console {f'ends in {said[0]!r}' if said else 'is empty'}"
+        return ""
 
     def prepare(self, image: Image) -> Prepared:
         self._open()
+        self._workspace.scratch.mkdir(parents=True, exist_ok=True)
         kernel = self._kernel(image)
         busybox = (Path(image.root) / agent.BUSYBOX.lstrip("/")).read_bytes()
         root = disk.base(self._workspace.store, image)
@@ -97,7 +129,7 @@ class VmRuntime:
             self._connection = None
 
     def sweep(self, live: Callable[[str], bool]) -> Sequence[str]:
-        return []
+        return sweep.sweep(live)
 
     def _open(self) -> Connection:
         if self._connection is None:
@@ -139,3 +171,9 @@ class VmRuntime:
             memory_bytes=spec.memory_bytes,
             cpuset=spec.cpuset,
         )
+
+
+def _versions() -> str:
+    """QEMU's own words, and libvirt's number."""
+    said = proc.run([str(connection.find_emulator()), "--version"], hint=connection.INSTALL_HINT)
+    return f"QEMU {said.split('version ')[-1].split()[0]}, libvirt {connection.library_version()}"

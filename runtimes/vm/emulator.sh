@@ -1,8 +1,9 @@
 #!/bin/sh
 # What libvirt starts instead of QEMU: puts itself into the cgroup of its box, then becomes QEMU.
 #
-# The driver has written the box's task files to `boxes/NAME` beside this script. Without such a list (libvirt asking
-# what QEMU can do) there is nothing to enter. A box that cannot enter its cgroup must not run.
+# The driver has written the box's task files to `boxes/NAME` beside this script, and reads our pid from a pipe there.
+# Without such a list (libvirt asking what QEMU can do) there is nothing to enter. A box that cannot enter its cgroup
+# must not run.
 
 for word; do
 	case $word in
@@ -13,6 +14,7 @@ for word; do
 			while read -r tasks; do
 				echo 0 >"$tasks" || exit 1
 			done <"$list"
+			echo $$ >"$list.pid"
 		fi
 		break
 		;;

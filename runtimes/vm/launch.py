@@ -52,7 +52,7 @@ def _listener(path: Path) -> Iterator[socket.socket]:
 def boot(link: Connection, machine: Machine, cgroup: Cgroup, listeners: Listeners, requested_s: float) -> VmInstance:
     """Creates the domain, joins the ends and lets it run; nothing is left of it when that fails."""
     xml = domain_xml(machine)
-    with placement.announced(machine.emulator, cgroup), processes.adoption(link.embedded):
+    with placement.announced(machine.emulator, cgroup):
         domain = link.create_paused(machine.name, xml)
     created_s = time.monotonic()
     with ExitStack() as undo:

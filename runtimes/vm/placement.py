@@ -15,14 +15,17 @@ wait is part of the start. On a hybrid host, where v2 only counts, it happens wh
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
 
 from harness import paths
 from harness.cgroups import UNIFIED, Cgroup
+from runtimes.vm import processes
 
 
 def install(folder: Path, qemu: Path) -> Path:
@@ -39,14 +42,40 @@ def install(folder: Path, qemu: Path) -> Path:
 
 @contextmanager
 def announced(script: Path, cgroup: Cgroup) -> Iterator[None]:
-    """While the block runs, a QEMU of that name enters the cgroup."""
+    """While the block runs, a QEMU of that name enters the cgroup, becomes our child and is collected if it dies.
+
+    libvirt waits 40 s for the pid of a QEMU that failed to start, for as long as nobody collects it.
+    """
     files = {path / "tasks" for path in _v1(cgroup)} or {cgroup.paths[UNIFIED] / "cgroup.procs"}
     entry = script.parent / "boxes" / cgroup.name
-    entry.write_text("".join(f"{file}\n" for file in sorted(files)))
-    try:
-        yield
-    finally:
-        entry.unlink(missing_ok=True)
+    pipe = entry.with_name(f"{entry.name}.pid")
+    with ExitStack() as stack:
+        stack.callback(entry.unlink, missing_ok=True)
+        entry.write_text("".join(f"{file}\n" for file in sorted(files)))
+        os.mkfifo(pipe)
+        stack.callback(pipe.unlink)
+        # Opened here, before QEMU is: its end would wait for ours.
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        stack.callback(os.close, reader)
+        over, end = os.pipe2(os.O_CLOEXEC)
+        stack.callback(os.close, over)
+        collector = threading.Thread(target=_collect, args=(reader, over), name="tare-collect")
+        collector.start()
+        stack.callback(collector.join)
+        stack.callback(os.close, end)
+        with processes.adoption(True):
+            yield
+
+
+def _collect(pipe: int, over: int) -> None:
+    """Waits for the pid, then for its process, until told that the start is over."""
+    if pipe not in select.select([pipe, over], [], [])[0]:
+        return
+    with contextlib.suppress(ProcessLookupError):  # dead and collected already
+        qemu = processes.Handle(int(os.read(pipe, 32)))
+        if qemu.ended_before(over):
+            qemu.wait(0.0)
+        qemu.close()
 
 
 class UnifiedMove:

@@ -63,8 +63,12 @@ class Handle:
 
     @property
     def alive(self) -> bool:
-        """False from its exit on, collected or not."""
-        return not select.select([self._fd], [], [], 0)[0]
+        """False from its exit on, collected or not, and once the handle is closed."""
+        return self._fd >= 0 and not select.select([self._fd], [], [], 0)[0]
+
+    def ended_before(self, event: int) -> bool:
+        """Waits until the process has ended or the descriptor is readable; true for the former."""
+        return self._fd in select.select([self._fd, event], [], [])[0]
 
     def kill(self) -> None:
         """SIGKILL, and returns when it is gone and, if it was our child, collected."""
@@ -81,3 +85,4 @@ class Handle:
 
     def close(self) -> None:
         os.close(self._fd)
+        self._fd = -1

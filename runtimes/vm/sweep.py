@@ -1,0 +1,60 @@
+"""What a killed run leaves: QEMUs, folders for sockets, cgroups. Only what bears the mark of a dead run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from harness import marks
+from harness.cgroups import leftovers
+from runtimes.vm.connection import EMULATOR, ROOT_SUFFIX
+from runtimes.vm.processes import Handle
+
+
+def sweep(live: Callable[[str], bool]) -> Sequence[str]:
+    """Removes and tells. QEMUs first: their cgroups and folders are in use until then."""
+    done = []
+    for pid, name in sorted(running()):
+        if not live(name):
+            handle = Handle(pid)
+            handle.kill()
+            handle.close()
+            done.append(f"ended the virtual machine {name} (process {pid})")
+    return [*done, *_cgroups(live), *_folders(live)]
+
+
+def running() -> Iterator[tuple[int, str]]:
+    """Every QEMU that libvirt was told to call by one of our names."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and (name := _box_name(entry)):
+            yield int(entry.name), name
+
+
+def _box_name(entry: Path) -> str:
+    try:
+        words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    if Path(words[0]).name != EMULATOR or "-name" not in words[:-1]:
+        return ""
+    found = re.match(r"guest=(tare-[^,]*)", words[words.index("-name") + 1])
+    return found[1] if found else ""
+
+
+def _cgroups(live: Callable[[str], bool]) -> Iterator[str]:
+    for name, cgroup in sorted(leftovers(marks.PREFIX).items()):
+        if not live(name) and not cgroup.pids():  # one with members is another runtime's to end
+            cgroup.remove()
+            yield f"removed the cgroup {name}"
+
+
+def _folders(live: Callable[[str], bool]) -> Iterator[str]:
+    for folder in sorted(Path(tempfile.gettempdir()).glob(f"{marks.PREFIX}*{ROOT_SUFFIX}*")):
+        mark = folder.name.rpartition(ROOT_SUFFIX)[0]
+        if not live(f"{mark}-0") and folder.lstat().st_uid == os.geteuid() and not folder.is_symlink():
+            shutil.rmtree(folder, ignore_errors=True)
+            yield f"removed {folder}"
