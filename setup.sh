@@ -89,7 +89,7 @@ packages() {
 	echo busybox-static e2fsprogs gcc libc6-dev libvirt-daemon-driver-qemu libvirt-dev pkg-config
 	echo qemu-system-x86 qemu-utils xz-utils zstd
 	find_python || echo python3 python3-dev python3-venv
-	[ "$tier" = run ] || echo chromium shellcheck
+	[ "$tier" = run ] || echo bubblewrap chromium shellcheck
 }
 
 install_packages() {

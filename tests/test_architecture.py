@@ -24,7 +24,7 @@ FUNCTION_LINES = 40
 # A module of the harness imports only from rows above its own.
 HARNESS_ROWS = (
     ("errors", "log"),
-    ("model", "paths", "proc"),
+    ("model", "packed", "paths", "proc"),
     ("cgroups", "marks", "oci"),
     ("contract",),
     ("agent", "host", "kernels", "registry", "store"),
