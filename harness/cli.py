@@ -8,6 +8,7 @@ What a command needs is imported when it runs: `tare --help` must not wait for w
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +51,8 @@ def main() -> None:
         if error.hint:
             print(f"      {error.hint}", file=sys.stderr)
         sys.exit(EXIT_USAGE)
+    except BrokenPipeError:  # whoever read our output has enough of it: `tare report | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print("tare: interrupted", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
@@ -121,14 +124,15 @@ def run(
 def report_(
     runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]…", help="Run names or folders.")] = None,
     form: Annotated[str | None, typer.Option("--as", help="text, csv, html, …")] = None,
-    output: Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where to; - is stdout.")] = "-",
+    output: Annotated[
+        list[str] | None, typer.Option("-o", "--output", metavar="FILE", help="Where to; - is stdout. Repeatable.")
+    ] = None,
 ) -> None:
     """Render one run, or several, as text, CSV or HTML."""
     from harness import paths, render, store
 
-    name = form or ("text" if output == "-" else render.for_suffix(output))
     folders = [store.locate(paths.home(), one) for one in runs or ["latest"]]
-    render.render(folders, {name: output})
+    render.render(folders, output or [render.STDOUT], form)
 
 
 @app.command()

@@ -37,8 +37,7 @@ def _carry_out(what: campaign.Campaign, report: Path | None) -> int:
         if folder.exists():
             log.say(f"interrupted; what was measured is kept: tare run --resume {what.run_id}")
         raise
-    targets = {"text": "-"} | ({render.for_suffix(str(report)): str(report)} if report else {})
-    render.render_apart([folder], targets)
+    render.render_apart([folder], [render.STDOUT, *([str(report)] if report else [])])
     failed = campaign.failures(store.read(folder).trials)
     log.say(f"results: {folder}")
     if report:
