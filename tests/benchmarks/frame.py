@@ -15,7 +15,7 @@ from harness.errors import TareError
 class Row:
     """One number: its raw values, and the bound its median must not exceed, if there is one.
 
-    `reason` says why nothing could be measured; a bound that could not be looked at is not met.
+    `reason` says why nothing could be measured; a bound that could not be looked at counts as missed.
     """
 
     what: str
@@ -30,6 +30,8 @@ class Row:
 
     @property
     def verdict(self) -> str:
+        if self.reason:
+            return "missed"
         if self.at_most is None:
             return "—"
         return "met" if self.measured is not None and self.measured <= self.at_most else "missed"
@@ -52,7 +54,7 @@ def measure(benches: Sequence[Bench]) -> list[Row]:
         try:
             rows.append(bench())
         except TareError as error:
-            rows.append(Row(bench.__name__, "", (), at_most=0.0, reason=error.message))
+            rows.append(Row(bench.__name__, "", (), reason=error.message))
     return rows
 
 
@@ -78,7 +80,7 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    measured = f"{row.measured:.4g} {row.unit}".rstrip() if row.measured is not None else row.reason or "not measured"
+    measured = f"{row.measured:.4g} {row.unit}".rstrip() if row.measured is not None else row.reason
     target = f"≤ {row.at_most:g} {row.unit}".rstrip() if row.at_most is not None else "—"
     spread = f"{row.spread[0]:.4g} … {row.spread[1]:.4g}" if row.spread else "—"
     return (row.what, measured, target, row.verdict, str(len(row.values)), spread)
@@ -103,5 +105,5 @@ def as_data(rows: Iterable[Row]) -> list[dict[str, object]]:
 
 def summary(rows: Sequence[Row]) -> str:
     """The last line."""
-    bound = [row for row in rows if row.at_most is not None]
+    bound = [row for row in rows if row.verdict != "—"]
     return f"{sum(row.verdict == 'met' for row in bound)} of {len(bound)} targets met"
