@@ -86,7 +86,7 @@ claim_folder() {
 
 # Debian's names. docs/host.md says what each is for.
 packages() {
-	echo busybox-static e2fsprogs gcc libc6-dev libvirt-daemon-driver-qemu libvirt-dev pkg-config
+	echo busybox-static e2fsprogs gcc libc6-dev libvirt-daemon-driver-qemu libvirt-dev nftables pkg-config
 	echo qemu-system-x86 qemu-utils xz-utils zstd
 	find_python || echo python3 python3-dev python3-venv
 	[ "$tier" = run ] || echo bubblewrap chromium shellcheck

@@ -53,6 +53,10 @@ class Instance(Protocol):
         """The cgroup all of the box is charged to; its controllers say for what it speaks."""
 
     @property
+    def address(self) -> str | None:
+        """Where the host reaches what listens inside; None for a box without a network."""
+
+    @property
     def disk_paths(self) -> Sequence[Path]:
         """Files and folders that exist on the host because of this instance alone."""
 

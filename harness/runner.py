@@ -21,7 +21,7 @@ from harness import host, log
 from harness.contract import Absent, Bench, Finding, Scenario
 from harness.errors import TareError, TrialFailed, TrialTimeout
 from harness.model import Outcome, Sample, Step, Trial
-from harness.session import READY_TIMEOUT_S, Session
+from harness.session import READY_TIMEOUT_S, Session, network_of
 
 CANARY_ROUNDS = 400_000
 """About 50 ms of plain interpreter work: a fixed yardstick for drift and stolen time."""
@@ -138,10 +138,10 @@ def _measure(
     step: Step, session: Session, scenario: Scenario, keep_log: Callable[[Failure], None]
 ) -> tuple[list[Finding], Outcome, str]:
     """A failure yields no findings: a number from a box that broke is not a number."""
-    cell = step.cell
+    cell, network = step.cell, network_of(scenario)
     bench = Bench(
-        start=lambda: session.start(cell.runtime),
-        spec=session.spec(cell.runtime),
+        start=lambda: session.start(cell.runtime, network),
+        spec=session.spec(cell.runtime, network),
         params=cell.params,
         clock=time.monotonic,
         sleep=time.sleep,

@@ -11,13 +11,20 @@ from pathlib import Path
 import msgspec
 
 from harness import log, plan, registry
-from harness.contract import Instance, Runtime, Workspace
+from harness.contract import Instance, Runtime, Scenario, Workspace
 from harness.errors import TrialFailed, Unsupported
-from harness.model import Config, Image, Prepared, Spec, Support
+from harness.model import Config, Feature, Image, Prepared, Spec, Support
 
 READY_TIMEOUT_S = 120.0
 _CHECK_TIMEOUT_S = 60.0
 _CHECK_SCRIPT = 'cd "$TARE_ROOT/" && sha256sum -s -c .tare/manifest && sha256sum <.tare/manifest'
+
+NO_NETWORK, A_NETWORK = "none", "bridge"
+
+
+def network_of(scenario: Scenario) -> str:
+    """What a box needs to be measured by that scenario."""
+    return A_NETWORK if Feature.NETWORK in scenario.needs else NO_NETWORK
 
 
 @dataclass
@@ -32,18 +39,19 @@ class Session:
     documents: dict[str, dict[str, str]] = field(default_factory=dict)
     names: Iterator[str] = field(default_factory=lambda: iter(()))
 
-    def spec(self, runtime: str, name: str = "") -> Spec:
+    def spec(self, runtime: str, network: str = NO_NETWORK, name: str = "") -> Spec:
         """A box of the run's image with the run's limits."""
         return Spec(
             name=name,
             prepared=self.prepared[runtime],
             cpuset=self.config.cpuset,
             memory_bytes=self.config.memory_bytes,
+            network=network,
         )
 
-    def start(self, runtime: str) -> AbstractContextManager[Instance]:
+    def start(self, runtime: str, network: str = NO_NETWORK) -> AbstractContextManager[Instance]:
         """Requests a new box under a name of its own."""
-        return self.runtimes[runtime].start(self.spec(runtime, next(self.names)))
+        return self.runtimes[runtime].start(self.spec(runtime, network, next(self.names)))
 
 
 def wanted(config: Config) -> list[str]:
@@ -91,11 +99,30 @@ def opened(config: Config, image: Image, workspace: Callable[[str], Workspace], 
                 session.prepared[name] = runtimes[name].prepare(image)
                 session.runtimes[name] = runtimes[name]
                 _check_contents(session, name, image)
+                _warm_network(session, name)
             except (Unsupported, TrialFailed) as error:
                 supports[name] = msgspec.structs.replace(
                     supports[name], available=False, reason=str(error), hint=error.hint
                 )
         yield session
+
+
+def _warm_network(session: Session, name: str) -> None:
+    """Starts one box with a network, if any scenario will: the first one sets up what the others share.
+
+    A host that cannot do it costs the runtime that feature and nothing else.
+    """
+    support = session.supports[name]
+    needed = any(network_of(registry.scenario(one)) == A_NETWORK for one in session.config.scenarios)
+    if not needed or Feature.NETWORK not in support.features:
+        return
+    try:
+        with session.start(name, A_NETWORK) as instance:
+            instance.wait_ready(READY_TIMEOUT_S)
+    except (Unsupported, TrialFailed) as error:
+        log.warn(f"{name} has no network here: {error}{f' ({error.hint})' if error.hint else ''}")
+        features = tuple(feature for feature in support.features if feature is not Feature.NETWORK)
+        session.supports[name] = msgspec.structs.replace(support, features=features)
 
 
 def _check_contents(session: Session, name: str, image: Image) -> None:

@@ -29,6 +29,8 @@ _POLL_S = 0.0005
 class NativeInstance:
     """A plain process tree, in a session of its own so that all of it can be ended at once."""
 
+    address = "127.0.0.1"
+
     def __init__(self, spec: Spec, process: subprocess.Popen[bytes], began_s: float, tmp: Path) -> None:
         assert process.stdin is not None and process.stdout is not None
         self.name = spec.name
@@ -131,7 +133,7 @@ class NativeRuntime:
         self._workspace = workspace
 
     def probe(self) -> Support:
-        return Support(available=True, version=f"Linux {os.uname().release}", features=(Feature.EXEC,))
+        return Support(available=True, version=f"Linux {os.uname().release}", features=(Feature.EXEC, Feature.NETWORK))
 
     def prepare(self, image: Image) -> Prepared:
         layers = (Artifact(role=Role.LAYER, path=layer.path, compressed=True) for layer in image.layers)

@@ -5,6 +5,11 @@
 
 The request is the instant before any call that creates; ready is the arrival of the agent's first byte on the host.
 A box without a firmware or a kernel of its own has no such phase: it is absent, not zero.
+
+And how long to a box that serves? Its box has a network, which costs time to make, so it is a scenario of its own:
+
+    request ──▶ ready ──the agent starts the image's web server──▶ it listens ──▶ first HTTP 200 read on the host
+    └──────────────────────────────────── boot.service ─────────────────────────────────────────────┘
 """
 
 from __future__ import annotations
@@ -12,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.contract import Absent, Bench, Finding, Scenario
-from harness.model import Better, Metric, Sample, Unit
+from harness.model import Better, Feature, Metric, Sample, Unit
+from scenarios import web
 
 PHASES = {
     "create": "control plane: the request → the box's first process exists",
@@ -41,6 +47,14 @@ def measure(bench: Bench) -> Iterator[Finding]:
             yield Absent(f"boot.phase.{name}", "this kind of box has no such phase")
 
 
+def measure_service(bench: Bench) -> Iterator[Finding]:
+    began_s = bench.clock()
+    with bench.start() as instance:
+        instance.wait_ready(bench.ready_timeout_s)
+        answered_s = web.first_ok_s(web.serve(instance, bench), bench)
+    yield Sample("boot.service", answered_s - began_s)
+
+
 boot = Scenario(
     name="boot",
     asks="How long from the request to a box that answers?",
@@ -65,4 +79,21 @@ boot = Scenario(
         ),
     ),
     measure=measure,
+)
+
+service = Scenario(
+    name="boot-service",
+    asks="How long from the request to a box that serves?",
+    metrics=(
+        Metric(
+            name="boot.service",
+            unit=Unit.SECONDS,
+            better=Better.LOWER,
+            meaning="the request, before any create call → the first HTTP 200 of the box's own web server, asked over its "
+            "network address, is read on the host",
+            floor=FLOOR_S,
+        ),
+    ),
+    measure=measure_service,
+    needs=frozenset({Feature.NETWORK}),
 )

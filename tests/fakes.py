@@ -39,6 +39,10 @@ class FakeInstance:
         return None
 
     @property
+    def address(self) -> str | None:
+        return None
+
+    @property
     def disk_paths(self) -> Sequence[Path]:
         return ()
 

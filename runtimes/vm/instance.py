@@ -13,8 +13,10 @@ from harness.agent import Channel
 from harness.cgroups import Cgroup
 from harness.contract import Completed
 from harness.model import Phase
+from runtimes.vm import kernel
 from runtimes.vm.connection import Domain
 from runtimes.vm.console import Console
+from runtimes.vm.domain import Machine
 from runtimes.vm.placement import UnifiedMove
 from runtimes.vm.processes import Handle
 
@@ -29,8 +31,8 @@ class Parts:
     agent: socket.socket
     move: UnifiedMove
     cgroup: Cgroup
-    overlay: Path
-    documents: Mapping[str, str]
+    machine: Machine
+    xml: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class Stamps:
 
 class VmInstance:
     """A box: `Instance` and `Pausable` of the contract."""
+
+    address: str | None = None
 
     def __init__(self, name: str, parts: Parts, stamps: Stamps) -> None:
         self.name = name
@@ -59,7 +63,7 @@ class VmInstance:
 
     @property
     def disk_paths(self) -> Sequence[Path]:
-        return (self._parts.overlay,)
+        return (self._parts.machine.overlay,)
 
     def wait_ready(self, timeout_s: float) -> None:
         self._channel.wait_ready(timeout_s)
@@ -91,7 +95,12 @@ class VmInstance:
 
     def documents(self) -> Mapping[str, str]:
         """The QEMU command line is the kernel's own record of it, so it is missing once the box has ended."""
-        texts = dict(self._parts.documents)
+        boot = self._parts.machine.boot
+        texts = {
+            "domain.xml": self._parts.xml,
+            "kernel": f"{kernel.form(boot.kernel)}\n",
+            "kernel command line": f"{boot.command_line}\n",
+        }
         with contextlib.suppress(FileNotFoundError):
             words = Path(f"/proc/{self._parts.qemu.pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
             texts["qemu command line"] = " ".join(os.fsdecode(word) for word in words) + "\n"

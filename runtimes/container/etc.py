@@ -1,0 +1,57 @@
+"""A box's own /etc/hosts, /etc/hostname and /etc/resolv.conf, written into its upper layer before it starts.
+
+So nothing is mounted over the image's files, a read-only root shows them too, and no path of the image is followed: an
+image whose /etc is a link gets a folder there instead. A box without any network keeps the image's files.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from runtimes.container.network import HOST, NAT, NONE
+from runtimes.container.plan import Link
+
+_LOOPBACK_NAMES = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
+_LOCAL_RESOLVERS = ("127.", "::1")
+
+
+def write(upper: Path, lower: Path, name: str, network: str, link: Link | None) -> None:
+    """`lower` is the image's tree, whose /etc lends mode and owner."""
+    if network == NONE:
+        return
+    files = {
+        "hostname": f"{name}\n",
+        "hosts": _LOOPBACK_NAMES + f"{link.address if link else '127.0.1.1'} {name}\n",
+        "resolv.conf": resolvers(Path("/etc/resolv.conf"), network),
+    }
+    etc = upper / "etc"
+    etc.mkdir()
+    for file, text in files.items():
+        (etc / file).write_text(text)
+    _become(etc, lower / "etc")
+
+
+def resolvers(host: Path, network: str) -> str:
+    """The host's, as far as the box can reach them: with a bridge alone there are none to be had."""
+    if network not in (NAT, HOST) or not host.exists():
+        return ""
+    lines = host.read_text(errors="replace").splitlines(keepends=True)
+    if network == HOST:
+        return "".join(lines)
+    return "".join(line for line in lines if not _is_local(line.split()))
+
+
+def _is_local(words: list[str]) -> bool:
+    return words[:1] == ["nameserver"] and len(words) > 1 and words[1].startswith(_LOCAL_RESOLVERS)
+
+
+def _become(folder: Path, model: Path) -> None:
+    try:
+        facts = model.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(facts.st_mode):
+        os.chown(folder, facts.st_uid, facts.st_gid)
+        folder.chmod(stat.S_IMODE(facts.st_mode))

@@ -1,0 +1,98 @@
+"""A box's network link, spoken to the kernel in its own messages: half a millisecond instead of a library's start.
+
+The zygote asks for the pair and names the box as the owner of one end, so that end is never on the host; the box gives
+its end an address. Nobody deletes a link: it goes with the box's namespace, and asking for it would wait 20–40 ms.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from _socket import AF_INET, AF_NETLINK, SOCK_RAW, if_nametoindex, inet_aton, socket
+
+from runtimes.container.plan import Link
+
+INSIDE = "eth0"
+"""What a box's end is called in the box."""
+
+_NETLINK_ROUTE = 0
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_NEWADDR, _RTM_NEWROUTE = 16, 17, 20, 24
+_REQUEST_ACK, _CREATE_EXCL = 0x1 | 0x4, 0x200 | 0x400
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_PID = 1, 3, 10, 18, 19
+_INFO_KIND, _INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
+_RTA_OIF, _RTA_GATEWAY = 4, 5
+_IFF_UP = 1
+_TABLE_MAIN, _PROTOCOL_STATIC, _UNICAST = 254, 4, 1
+_HEADER = struct.Struct("=IHHII")
+_LINK = struct.Struct("=BxHiII")
+_ADDRESS = struct.Struct("=BBBBI")
+_ROUTE = struct.Struct("=8BI")
+_ANSWER_BYTES = 8192
+
+
+def make_link(link: Link, pid: int) -> None:
+    """A veth pair: one end a port of the bridge and up, the other born in the namespace of that process."""
+    peer = (
+        _LINK.pack(0, 0, 0, 0, 0)  # not up: the kernel refuses that while the pair is not one yet
+        + _attribute(_IFLA_IFNAME, INSIDE.encode() + b"\0")
+        + _attribute(_IFLA_ADDRESS, hardware_address(link.address))
+        + _number(_IFLA_NET_NS_PID, pid)
+    )
+    kind = _attribute(_INFO_KIND, b"veth") + _attribute(_INFO_DATA, _attribute(_VETH_INFO_PEER, peer))
+    body = (
+        _LINK.pack(0, 0, 0, _IFF_UP, _IFF_UP)
+        + _attribute(_IFLA_IFNAME, link.name.encode() + b"\0")
+        + _number(_IFLA_MASTER, link.bridge)
+        + _attribute(_IFLA_LINKINFO, kind)
+    )
+    _ask(_message(_RTM_NEWLINK, body))
+
+
+def use_link(link: Link) -> None:
+    """Inside the box: up, with its address and the way to everywhere else."""
+    index = if_nametoindex(INSIDE)
+    own, gateway = inet_aton(link.address), inet_aton(link.gateway)
+    size = 32 - link.prefix
+    last = (int.from_bytes(own, "big") | (1 << size) - 1).to_bytes(4, "big")
+    address = _ADDRESS.pack(AF_INET, link.prefix, 0, 0, index)
+    address += _attribute(_IFA_LOCAL, own) + _attribute(_IFA_ADDRESS, own) + _attribute(_IFA_BROADCAST, last)
+    route = _ROUTE.pack(AF_INET, 0, 0, 0, _TABLE_MAIN, _PROTOCOL_STATIC, 0, _UNICAST, 0)
+    route += _attribute(_RTA_GATEWAY, gateway) + _number(_RTA_OIF, index)
+    up = _message(_RTM_NEWLINK, _LINK.pack(0, 0, index, _IFF_UP, _IFF_UP), create=0)
+    _ask(up, _message(_RTM_NEWADDR, address), _message(_RTM_NEWROUTE, route))
+
+
+def delete_link(name: str) -> None:
+    """For what a dead run left; never on the way of a box."""
+    _ask(_message(_RTM_DELLINK, _LINK.pack(0, 0, if_nametoindex(name), 0, 0), create=0))
+
+
+def hardware_address(address: str) -> bytes:
+    """Derived from the IP address: whoever remembers the one from an earlier box is not misled about the other."""
+    return b"\x02\x54" + inet_aton(address)
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
+
+
+def _number(kind: int, value: int) -> bytes:
+    return _attribute(kind, struct.pack("=I", value))
+
+
+def _message(kind: int, body: bytes, create: int = _CREATE_EXCL) -> bytes:
+    return _HEADER.pack(_HEADER.size + len(body), kind, _REQUEST_ACK | create, 0, 0) + body
+
+
+def _ask(*messages: bytes) -> None:
+    """Sends them at once; every one is answered, with 0 or with what went wrong."""
+    kernel = socket(AF_NETLINK, SOCK_RAW, _NETLINK_ROUTE)
+    try:
+        kernel.sendto(b"".join(messages), (0, 0))
+        for _ in messages:
+            (code,) = struct.unpack_from("=i", kernel.recv(_ANSWER_BYTES), _HEADER.size)
+            if code:
+                raise OSError(-code, f"rtnetlink: {os.strerror(-code)}")
+    finally:
+        kernel.close()
