@@ -145,7 +145,7 @@ def _ending(comparison: Comparison, metric: Metric) -> str:
 
 def _many(box: str, reference: str, family: Sequence[Comparison]) -> str:
     counts = {verdict: sum(c.verdict is verdict for c in family) for verdict in Verdict}
-    words = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    words = ", ".join(f"{count} {_counted(verdict)}" for verdict, count in counts.items() if count)
     ratios = sorted(c.effect.estimate for c in family if c.effect.relative)
     first, *_, last = family[0].series.metric.split(".")
     spread = f"ratios from {units.ratio(ratios[0])} to {units.ratio(ratios[-1])}" if ratios else "no ratios"
@@ -154,6 +154,10 @@ def _many(box: str, reference: str, family: Sequence[Comparison]) -> str:
         f"{first}.*.{last}: {box} against {reference} in {len(family)} kinds of work: "
         f"{words}; {spread} ({blocks} blocks)."
     )
+
+
+def _counted(verdict: Verdict) -> str:
+    return str(verdict) if verdict.decided or verdict is Verdict.INCONCLUSIVE else f"with {verdict}"
 
 
 def _joint(family: Sequence[Comparison]) -> Verdict | None:

@@ -228,7 +228,7 @@ def _skipped(tidy: Tidy) -> Iterator[Caveat]:
         scenarios = ", ".join(dict.fromkeys(group["scenario"]))
         yield Caveat(
             level=Level.NOTE,
-            text=f"{runtime} was not measured in {scenarios}: {_end(str(reason) or 'no reason was given')}",
+            text=f"{runtime} was not measured in {scenarios}: {_end(_clip(str(reason)) or 'no reason was given')}",
             remedy=_sentence(support.hint) if support and support.hint else "",
         )
 
@@ -262,7 +262,7 @@ def _trials(count: int) -> str:
     return f"{count} trial{'' if count == 1 else 's'}"
 
 
-def _clip(text: str, length: int = 120) -> str:
+def _clip(text: str, length: int = 240) -> str:
     line = " ".join(text.split())
     return line if len(line) <= length else f"{line[: length - 1]}…"
 

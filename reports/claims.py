@@ -114,25 +114,33 @@ def claims(tidy: Tidy, summaries: Sequence[Summary], comparisons: Comparisons) -
 
 
 def _claim(words: str, readings: Sequence[_Reading]) -> Claim:
-    measured = tuple(dict.fromkeys(f"{r.box} {r.work}".rstrip() + f": {r.words}" for r in readings))
+    """Emulated boxes are only asked where there is no other; what is shown is always all of them."""
+    measured = _measured(readings)
     if not words:
         return Claim("–", None, measured, "nothing is claimed")
-    decided = [r for r in readings if r.holds is not None]
-    if not decided:
-        note = "only emulation was" if readings and all(r.emulated for r in readings) else ""
-        return Claim(words, Standing.OPEN if readings and not note else Standing.UNMEASURED, measured, note)
-    holding = [r for r in decided if r.holds]
-    if not holding:
-        return Claim(words, Standing.FAILS, measured, _beside(decided, readings))
-    if len(holding) == len(decided):
-        return Claim(words, Standing.HOLDS, measured, _beside(decided, readings))
-    return Claim(words, Standing.PARTLY, measured, _split(holding, [r for r in decided if not r.holds]))
+    asked = [r for r in readings if not r.emulated] or list(readings)
+    if not asked:
+        return Claim(words, Standing.UNMEASURED)
+    holding, failing = [r for r in asked if r.holds], [r for r in asked if r.holds is False]
+    undecided = len(asked) - len(holding) - len(failing)
+    only_emulation = all(r.emulated for r in asked)
+    if not holding and not failing:
+        note = "only emulation was" if only_emulation else ""
+        return Claim(words, Standing.UNMEASURED if only_emulation else Standing.OPEN, measured, note)
+    if holding and failing:
+        return Claim(words, Standing.PARTLY, measured, _split(holding, failing))
+    if holding and undecided:
+        return Claim(words, Standing.OPEN, measured, f"{len(holding)} of {len(asked)} hold, the rest is undecided")
+    note = "judged by emulation, which can only be slower" if only_emulation else ""
+    return Claim(words, Standing.HOLDS if holding else Standing.FAILS, measured, note)
 
 
-def _beside(decided: Sequence[_Reading], readings: Sequence[_Reading]) -> str:
-    if all(r.emulated for r in decided):
-        return "judged by emulation, which can only be slower" if len(decided) else ""
-    return f"{len(readings) - len(decided)} of {len(readings)} undecided" if len(decided) < len(readings) else ""
+def _measured(readings: Sequence[_Reading]) -> tuple[str, ...]:
+    """One line a box."""
+    lines: dict[str, list[str]] = {}
+    for r in readings:
+        lines.setdefault(r.box, []).append(f"{r.work} {r.words}".strip())
+    return tuple(f"{box}: {', '.join(words)}" for box, words in lines.items())
 
 
 def _split(holding: Sequence[_Reading], failing: Sequence[_Reading]) -> str:

@@ -103,16 +103,21 @@ def _facts(runs: Sequence[Run]) -> list[tuple[str, list[str], bool]]:
     """What is known of the hosts, a row a fact: its name, one value a run, and whether the runs differ in it."""
     names = dict.fromkeys(name for run in runs for name in run.host)
     rows = [(name, [_fact(name, run.host.get(name)) for run in runs]) for name in names]
-    return [(name.removesuffix("_bytes").replace("_", " "), values, len(set(values)) > 1) for name, values in rows]
+    return [(_title(name), values, len(set(values)) > 1) for name, values in rows]
+
+
+def _title(name: str) -> str:
+    return name.removesuffix("_bytes").removesuffix("_s").replace("_", " ")
 
 
 def _fact(name: str, value: Any) -> str:
     if value is None:
         return units.NOTHING
-    if name.endswith("_bytes") and isinstance(value, int | float):
-        return units.value(float(value), Unit.BYTES)
     if isinstance(value, bool):
         return "yes" if value else "no"
+    unit = {"bytes": Unit.BYTES, "s": Unit.SECONDS}.get(name.rpartition("_")[2])
+    if unit and isinstance(value, int | float):
+        return units.value(float(value), unit)
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)

@@ -229,58 +229,65 @@ def _at(index: int) -> str:
     return f"2026-01-02T03:{index // 60:02d}:{index % 60:02d}Z"
 
 
+_ROOT, _LAYER = "/var/lib/tare/images/tiny/root", "/var/lib/tare/images/tiny/layer"
+_IMAGE = Image(
+    name="tiny",
+    digest="sha256:" + "d1" * 32,
+    content_digest=CONTENT,
+    content_bytes=2_100_000,
+    layers=(Layer(digest="sha256:a", diff_id="sha256:b", media_type="tar+gzip", size_bytes=1_100_000, path=_LAYER),),
+    root=_ROOT,
+)
+_PLAIN = (Artifact(role=Role.ROOT, path=_ROOT), Artifact(role=Role.LAYER, path=_LAYER, compressed=True))
+_KERNEL = Artifact(role=Role.KERNEL, path="/var/lib/tare/kernels/6.1/vmlinuz")
+_HOST = {
+    "cpu_model": "Planted CPU <2 GHz>",
+    "kernel": "6.1.0-planted",
+    "cpus": 4,
+    "memory_bytes": 8 << 30,
+    "virtualised": True,
+    "cgroup_controllers": ["cpu", "memory"],
+    "harness_floor_s": 1.2e-7,
+}
+_CONFIG = Config(
+    suite="standard",
+    scenarios=("boot", "memory", "disk", "cpu"),
+    runtimes=("native", "container", "kvm|tcg"),
+    blocks=12,
+)
+_SUPPORTS = {
+    "native": Support(available=True, version="6.1.0-planted"),
+    "container": Support(available=True, version="6.1.0-planted"),
+    "kvm": Support(available=False, reason="/dev/kvm does not exist", hint="load the kvm module"),
+    "tcg": Support(available=True, version="QEMU 7.2.0", emulated=True),
+}
+_DOCUMENTS = {
+    "tcg": {
+        "domain XML": "<domain type='qemu'>\n  <name>tare-golden-1</name>\n</domain>",
+        "kernel command line": "console=hvc0 panic=-1 </script><script>alert(1)</script>",
+    }
+}
+
+
 def _golden_run() -> Run:
-    root, layer = "/var/lib/tare/images/tiny/root", "/var/lib/tare/images/tiny/layer"
-    image = Image(
-        name="tiny",
-        digest="sha256:" + "d1" * 32,
-        content_digest=CONTENT,
-        content_bytes=2_100_000,
-        layers=(Layer(digest="sha256:a", diff_id="sha256:b", media_type="tar+gzip", size_bytes=1_100_000, path=layer),),
-        root=root,
-    )
-    plain = (Artifact(role=Role.ROOT, path=root), Artifact(role=Role.LAYER, path=layer, compressed=True))
-    kernel = Artifact(role=Role.KERNEL, path="/var/lib/tare/kernels/6.1/vmlinuz")
     return Run(
         id="20260102-030000-golden",
         version="0.1.0",
         started_at=_at(0),
         command=("tare", "run", "standard", "--blocks", "12"),
         seed=20260102,
-        host={
-            "cpu_model": "Planted CPU <2 GHz>",
-            "kernel": "6.1.0-planted",
-            "cpus": 4,
-            "memory_bytes": 8 << 30,
-            "virtualised": True,
-            "cgroup_controllers": ["cpu", "memory"],
-        },
-        config=Config(
-            suite="standard",
-            scenarios=("boot", "memory", "disk", "cpu"),
-            runtimes=("native", "container", "kvm|tcg"),
-            blocks=12,
-        ),
-        supports={
-            "native": Support(available=True, version="6.1.0-planted"),
-            "container": Support(available=True, version="6.1.0-planted"),
-            "kvm": Support(available=False, reason="/dev/kvm does not exist", hint="load the kvm module"),
-            "tcg": Support(available=True, version="QEMU 7.2.0", emulated=True),
-        },
-        images={"tiny": image},
+        host=_HOST,
+        config=_CONFIG,
+        supports=_SUPPORTS,
+        images={"tiny": _IMAGE},
         scenarios=SCENARIOS,
         prepared={
-            "native": Prepared(image=image, artifacts=plain),
-            "container": Prepared(image=image, artifacts=plain),
-            "tcg": Prepared(image=image, artifacts=(*plain, kernel)),
+            "native": Prepared(image=_IMAGE, artifacts=_PLAIN),
+            "container": Prepared(image=_IMAGE, artifacts=_PLAIN),
+            "tcg": Prepared(image=_IMAGE, artifacts=(*_PLAIN, _KERNEL)),
         },
         digests_inside={"native": CONTENT, "container": CONTENT, "tcg": CONTENT},
-        documents={
-            "tcg": {
-                "domain XML": "<domain type='qemu'>\n  <name>tare-golden-1</name>\n</domain>",
-                "kernel command line": "console=hvc0 panic=-1 </script><script>alert(1)</script>",
-            }
-        },
+        documents=_DOCUMENTS,
         warnings=("the host is itself a virtual machine",),
     )
 

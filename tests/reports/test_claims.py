@@ -108,6 +108,32 @@ def test_performance(factor: float, blocks: int, container: Standing, machine: S
     assert (row.container.standing, row.machine.standing) == (container, machine)
 
 
+def test_a_claim_does_not_hold_while_most_of_it_is_undecided() -> None:
+    works = [f"cpu.{name}.time" for name in ("integer", "crypto")]
+    results = _run({"native": dict.fromkeys(works, 1.0), "box": dict.fromkeys(works, 1.0)})
+    noisy = tuple(_scatter(one) for one in results.trials)
+    cell = _table(Results(run=results.run, trials=noisy))["performance"].container
+    assert (cell.standing, cell.note) == (Standing.OPEN, "1 of 2 hold, the rest is undecided")
+    assert len(cell.measured) == 1  # one line a box
+
+
+def _scatter(one: Trial) -> Trial:
+    """Every other crypto sample of the box takes a third longer."""
+    if one.step.cell.runtime != "box" or one.step.block % 2:
+        return one
+    samples = tuple(
+        msgspec.structs.replace(s, value=s.value * 4 / 3) if "crypto" in s.metric else s for s in one.samples
+    )
+    return msgspec.structs.replace(one, samples=samples)
+
+
+def test_emulation_is_not_asked_where_hardware_was() -> None:
+    slow, quick = {"boot.ready": 90.0, "boot.phase.kernel": 0.1}, {"boot.ready": 0.2, "boot.phase.kernel": 0.1}
+    cell = _table(_run({"native": DAY, "kvm": quick, "tcg": slow}, emulated="tcg"))["start-up"].machine
+    assert (cell.standing, cell.note) == (Standing.FAILS, "")
+    assert [line.split(":")[0] for line in cell.measured] == ["kvm", "tcg (emulation)"]
+
+
 def test_sizes_are_judged_by_what_travels() -> None:
     boxes = {
         "native": {"disk.transfer": 1e6},

@@ -58,9 +58,9 @@ def _figures(page: str) -> Iterator[dict[str, Any]]:
 
 def test_it_is_small_and_quick(golden: Results, page: str) -> None:
     assert len(page.encode()) < MEGABYTES * 1e6
-    began = time.perf_counter()
+    began = time.process_time()  # of this process alone: other tests may keep the machine busy
     html.render([golden])
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 def test_the_same_results_give_the_same_page(golden: Results, page: str) -> None:
