@@ -144,10 +144,13 @@ def _explained(uri: str, said: str) -> Unsupported:
 def _make_root(uri: str, workspace: Workspace) -> Path:
     cache = _capability_cache(workspace.store)
     root = Path(tempfile.mkdtemp(prefix=f"{workspace.mark}{ROOT_SUFFIX}"))
-    atexit.register(_remove_root, root, os.getpid())
     if len(str(root)) + _MONITOR_PATH_LENGTH > _SOCKET_PATH_LIMIT:
+        root.rmdir()
         raise Unsupported(f"{root} is too long a path for sockets below it", hint="set TMPDIR to a short path")
-    if not uri:
+    atexit.register(_remove_root, root, os.getpid())
+    if uri:
+        root.chmod(0o711)  # a daemon's QEMU runs as somebody else and must get to its sockets
+    else:
         _furnish(root, cache)
     _roots[uri] = root
     return root

@@ -16,11 +16,10 @@ from harness import agent, images, kernels, paths, proc
 from harness.cgroups import Cgroup, Limits
 from harness.contract import Instance, Workspace
 from harness.errors import TrialFailed, Unsupported, UsageError
-from harness.model import Artifact, Feature, Image, Kernel, Prepared, Role, Spec, Support
-from runtimes.vm import connection, disk, initrd, kvmcheck, launch, placement, processes, sweep
+from harness.model import Artifact, Feature, Image, Prepared, Role, Spec, Support
+from runtimes.vm import connection, disk, initrd, kernel, kvmcheck, launch, placement, processes, sweep
 from runtimes.vm.connection import Connection
 from runtimes.vm.domain import DIRECT, KVM, TCG, Accelerator, Boot, Machine
-from runtimes.vm.kernel import command_line
 from runtimes.vm.launch import Listeners
 
 _CANARY_S = 8.0
@@ -45,6 +44,7 @@ class VmRuntime:
         self._workspace = workspace
         self._accelerator = accelerator
         self._connection: Connection | None = None
+        self._emulator = Path()
 
     def probe(self) -> Support:
         """Opens libvirt and asks it about QEMU; for `kvm` climbs the ladder of kvmcheck, boot canary included."""
@@ -91,15 +91,16 @@ class VmRuntime:
     def prepare(self, image: Image) -> Prepared:
         self._open()
         self._workspace.scratch.mkdir(parents=True, exist_ok=True)
-        kernel = self._kernel(image)
+        guest_kernel = image.kernel or kernels.provide(self._workspace.store)
+        vmlinux = kernel.bootable(self._workspace.store, guest_kernel)
         busybox = (Path(image.root) / agent.BUSYBOX.lstrip("/")).read_bytes()
         root = disk.base(self._workspace.store, image)
         return Prepared(
             image=image,
             artifacts=(
                 Artifact(role=Role.ROOT, path=str(root), virtual_bytes=root.stat().st_size),
-                Artifact(role=Role.KERNEL, path=kernel.path, compressed=True),
-                Artifact(role=Role.INITRD, path=str(self._store_initrd(initrd.build(busybox, kernel)))),
+                Artifact(role=Role.KERNEL, path=str(vmlinux), compressed=vmlinux == Path(guest_kernel.path)),
+                Artifact(role=Role.INITRD, path=str(self._store_initrd(initrd.build(busybox, guest_kernel)))),
             ),
         )
 
@@ -133,18 +134,14 @@ class VmRuntime:
 
     def _open(self) -> Connection:
         if self._connection is None:
-            self._connection = connection.open_connection(self._workspace)
+            link = connection.open_connection(self._workspace)
+            self._emulator = connection.find_emulator()
+            if link.embedded:
+                self._emulator = placement.install(self._workspace.store / "vm" / "emulator", self._emulator)
             with processes.adoption(False):
-                self._connection.ask_capabilities(self._emulator(), DIRECT.machine, self._accelerator.domain_type)
+                link.ask_capabilities(self._emulator, DIRECT.machine, self._accelerator.domain_type)
+            self._connection = link
         return self._connection
-
-    def _emulator(self) -> Path:
-        return placement.install(self._workspace.store / "vm" / "emulator", connection.find_emulator())
-
-    def _kernel(self, image: Image) -> Kernel:
-        kernel = image.kernel or kernels.provide(self._workspace.store)
-        kernels.check(Path(kernel.path))
-        return kernel
 
     def _store_initrd(self, data: bytes) -> Path:
         path = self._workspace.store / "vm" / "initrds" / f"{hashlib.sha256(data).hexdigest()}.cpio"
@@ -158,11 +155,11 @@ class VmRuntime:
         return Machine(
             name=spec.name,
             accelerator=self._accelerator,
-            emulator=self._emulator(),
+            emulator=self._emulator,
             boot=Boot(
                 kernel=files[Role.KERNEL],
                 initrd=files[Role.INITRD],
-                command_line=command_line(self._accelerator),
+                command_line=kernel.command_line(self._accelerator),
                 base=files[Role.ROOT],
             ),
             overlay=self._workspace.scratch / f"{spec.name}.qcow2",

@@ -15,7 +15,7 @@ done
 # No lazy initialisation of inode tables: it would write to the box's disk behind everyone's back.
 /bin/busybox mount -t ext4 -o noinit_itable /dev/vda /box || exec /bin/busybox poweroff -f
 for folder in dev proc sys; do
-	/bin/busybox mkdir -p "/box/$folder"
+	[ -d "/box/$folder" ] || /bin/busybox mkdir "/box/$folder"
 	/bin/busybox mount -o move "/$folder" "/box/$folder"
 done
 
@@ -26,5 +26,8 @@ until [ "$port" ]; do
 	done
 	[ "$port" ] || /bin/busybox usleep 1000
 done
+# What switch_root does, but for deleting what is here: 100 ms of emulation to win 2 MB back.
+cd /box
+/bin/busybox mount -o move . /
 exec /bin/busybox env -i @ENVIRONMENT@ "TARE_PORT=$port" \
-	/bin/busybox switch_root /box /.tare/busybox sh /.tare/agent
+	/bin/busybox chroot . @AGENT@

@@ -10,7 +10,7 @@ import lzma
 import os
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -112,8 +112,5 @@ def _module_bytes(path: Path) -> bytes:
 
 def _init() -> str:
     text = (resources.files("runtimes.vm") / "init.sh").read_text()
-    return text.replace("@ENVIRONMENT@", _words(agent.environment()))
-
-
-def _words(environment: Mapping[str, str]) -> str:
-    return " ".join(f"'{name}={value}'" for name, value in environment.items())
+    environment = " ".join(f"'{name}={value}'" for name, value in agent.environment().items())
+    return text.replace("@ENVIRONMENT@", environment).replace("@AGENT@", " ".join(agent.ARGV))

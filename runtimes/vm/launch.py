@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,7 @@ def _listener(path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
         try:
+            path.chmod(0o666)  # a daemon's QEMU runs as somebody else; the folder keeps strangers out
             listener.listen(1)
             listener.settimeout(_CONNECT_TIMEOUT_S)
             yield listener
@@ -52,7 +53,7 @@ def _listener(path: Path) -> Iterator[socket.socket]:
 def boot(link: Connection, machine: Machine, cgroup: Cgroup, listeners: Listeners, requested_s: float) -> VmInstance:
     """Creates the domain, joins the ends and lets it run; nothing is left of it when that fails."""
     xml = domain_xml(machine)
-    with placement.announced(machine.emulator, cgroup):
+    with placement.announced(machine.emulator, cgroup) if link.embedded else nullcontext():
         domain = link.create_paused(machine.name, xml)
     created_s = time.monotonic()
     with ExitStack() as undo:
@@ -61,6 +62,8 @@ def boot(link: Connection, machine: Machine, cgroup: Cgroup, listeners: Listener
         agent_end = undo.enter_context(listeners.agent.accept()[0])
         qemu = processes.Handle(processes.peer_pid(agent_end))
         undo.callback(qemu.close)
+        if not link.embedded:
+            cgroup.join(qemu.pid)  # a daemon's child: moved late and slowly, but before the guest begins
         move = placement.UnifiedMove(cgroup, qemu.pid)
         domain.resume()
         resumed_s = time.monotonic()
@@ -71,8 +74,8 @@ def boot(link: Connection, machine: Machine, cgroup: Cgroup, listeners: Listener
             agent=agent_end,
             move=move,
             cgroup=cgroup,
-            overlay=machine.overlay,
-            documents={"domain.xml": xml, "kernel command line": machine.boot.command_line + "\n"},
+            machine=machine,
+            xml=xml,
         )
         undo.pop_all()
     return VmInstance(machine.name, parts, Stamps(requested_s, created_s, resumed_s))

@@ -1,0 +1,76 @@
+"""Domain XML: golden files for both accelerators, and libvirt's own schema.
+
+`python -m pytest tests/runtimes/test_vm_domain.py` shows the difference; a golden file is changed by hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from harness import proc
+from runtimes.vm import kernel
+from runtimes.vm.domain import KVM, TCG, Accelerator, Boot, Machine, domain_xml
+
+DATA = Path(__file__).parents[1] / "data" / "vm"
+
+
+def machine(accelerator: Accelerator) -> Machine:
+    return Machine(
+        name="tare-run-1",
+        accelerator=accelerator,
+        emulator=Path("/store/vm/emulator/qemu-system-x86_64"),
+        boot=Boot(
+            kernel=Path("/store/vm/kernels/sha256-0/vmlinux"),
+            initrd=Path("/store/vm/initrds/0.cpio"),
+            command_line=kernel.command_line(accelerator),
+            base=Path("/store/vm/disks/sha256-0/disk.ext4"),
+        ),
+        overlay=Path("/scratch/tare-run-1.qcow2"),
+        agent_socket=Path("/short/tare-run-1.agent"),
+        console_socket=Path("/short/tare-run-1.console"),
+        memory_bytes=256 << 20,
+        cpuset=(0, 1),
+    )
+
+
+@pytest.fixture(scope="module")
+def schema() -> etree.RelaxNG:
+    """libvirt's own, found beside the file that its pkg-config entry names."""
+    api = Path(proc.run(["pkg-config", "--variable=libvirt_api", "libvirt"]).strip())
+    return etree.RelaxNG(etree.parse(api.parents[1] / "schemas" / "domain.rng"))
+
+
+@pytest.mark.parametrize("accelerator", [KVM, TCG], ids=lambda accelerator: accelerator.name)
+def test_golden(accelerator: Accelerator) -> None:
+    assert domain_xml(machine(accelerator)) == (DATA / f"direct-{accelerator.name}.xml").read_text()
+
+
+@pytest.mark.parametrize("accelerator", [KVM, TCG], ids=lambda accelerator: accelerator.name)
+@pytest.mark.parametrize("cpuset", [(), (1,), (0, 1)])
+def test_libvirt_schema_accepts_it(accelerator: Accelerator, cpuset: tuple[int, ...], schema: etree.RelaxNG) -> None:
+    document = etree.fromstring(domain_xml(replace(machine(accelerator), cpuset=cpuset)).encode())
+    assert schema.validate(document), schema.error_log
+
+
+def test_the_schema_refuses_what_libvirt_does_not_know(schema: etree.RelaxNG) -> None:
+    assert not schema.validate(etree.fromstring(domain_xml(machine(TCG)).replace("<acpi />", "<acpy />").encode()))
+
+
+def test_one_cpu_unless_more_are_given() -> None:
+    assert replace(machine(TCG), cpuset=()).vcpus == 1
+    assert machine(TCG).vcpus == 2
+
+
+def test_odd_paths_are_escaped() -> None:
+    document = etree.fromstring(domain_xml(replace(machine(TCG), overlay=Path('/a & b/<c>"'))).encode())
+    source = document.find("devices/disk/source")
+    assert source is not None and source.get("file") == '/a & b/<c>"'
+
+
+def test_only_emulation_is_told_its_clock_rate() -> None:
+    assert "tsc_early_khz=" in kernel.command_line(TCG)
+    assert "tsc_early_khz=" not in kernel.command_line(KVM)

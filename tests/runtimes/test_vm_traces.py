@@ -1,0 +1,155 @@
+"""Connections, and what is left when things end badly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import images, kernels, marks
+from harness.cgroups import leftovers
+from harness.contract import Workspace
+from harness.errors import Unsupported
+from harness.model import Spec
+from runtimes.vm import connection, driver, sweep
+
+pytestmark = pytest.mark.machine
+
+BOX = """
+import sys, time
+from pathlib import Path
+from harness import images
+from harness.contract import Workspace
+from harness.model import Spec
+from runtimes.vm import driver
+
+home, mark = Path(sys.argv[1]), sys.argv[2]
+runtime = driver.tcg(Workspace(store=home, scratch=home / "scratch", mark=mark))
+prepared = runtime.prepare(images.find(home, "tiny"))
+with runtime.start(Spec(name=mark + "-0", prepared=prepared)) as box:
+    print(*box.pids(), flush=True)
+    time.sleep(600)
+"""
+"""A run that is killed while its box lives."""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    images.build_tiny(home, kernels.provide(home))
+    return home
+
+
+def workspace(home: Path, **options: str) -> Workspace:
+    return Workspace(store=home, scratch=home / "scratch", mark="tare-vmtraces", options=options)
+
+
+@pytest.mark.slow
+def test_what_a_killed_run_left_is_swept_and_nothing_else(home: Path) -> None:
+    run_ids = [marks.new_id() for _ in range(2)]
+    with marks.claimed(run_ids[0]) as living, marks.claimed(run_ids[1]) as dying:
+        with _spawn(home, living) as run, _spawn(home, dying) as victim:
+            assert run.stdout and victim.stdout
+            qemu, orphan = int(run.stdout.readline()), int(victim.stdout.readline())
+            victim.kill()
+            victim.wait()
+            swept = list(sweep.sweep(lambda name: not name.startswith(dying)))
+            assert swept[0] == f"ended the virtual machine {dying}-0 (process {orphan})"
+            assert swept[1] == f"removed the cgroup {dying}-0"
+            assert len(swept) == 3 and dying in swept[2] and not Path(swept[2].removeprefix("removed ")).exists()
+            assert list(sweep.sweep(lambda name: not name.startswith(dying))) == []
+            assert (qemu, f"{living}-0") in sweep.running()
+            run.send_signal(signal.SIGINT)
+        assert (qemu, f"{living}-0") not in sweep.running()
+        assert not leftovers(living)
+
+
+def _spawn(home: Path, mark: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", BOX, str(home), mark], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+
+
+def test_a_strangers_qemu_is_never_ours() -> None:
+    stranger = subprocess.Popen(
+        ["qemu-system-x86_64", "-name", "guest=somebody", "-machine", "none", "-display", "none", "-monitor", "none"]
+    )
+    try:
+        _wait_for_exec(stranger.pid)
+        assert stranger.pid not in dict(sweep.running())
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def _wait_for_exec(pid: int) -> None:
+    deadline_s = time.monotonic() + 10
+    while b"qemu" not in Path(f"/proc/{pid}/cmdline").read_bytes() and time.monotonic() < deadline_s:
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_both_accelerators_share_one_embedded_driver(home: Path) -> None:
+    tcg, kvm = driver.tcg(workspace(home)), driver.kvm(workspace(home))
+    image = images.find(home, "tiny")
+    try:
+        assert tcg.prepare(image) == kvm.prepare(image)
+    finally:
+        kvm.close()
+        kvm.close()
+    # The other's connection is still open.
+    with tcg.start(Spec(name="tare-vmtraces-0", prepared=tcg.prepare(image))) as box:
+        assert box.pids()
+    tcg.close()
+
+
+@pytest.mark.slow
+def test_capabilities_are_asked_once_per_host_not_per_process(home: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from harness.contract import Workspace; "
+        "from runtimes.vm import driver; home = Path(sys.argv[1]); "
+        "runtime = driver.tcg(Workspace(store=home, scratch=home, mark='tare-vmtraces')); "
+        "began = time.monotonic(); assert runtime.probe().available; print(time.monotonic() - began)"
+    )
+    took_s = [
+        float(subprocess.run([sys.executable, "-c", code, str(home)], capture_output=True, check=True).stdout)
+        for _ in range(3)
+    ]
+    assert max(took_s[1:]) < 1.0, took_s
+
+
+def test_the_probe_tells_what_is_there(home: Path) -> None:
+    support = driver.tcg(workspace(home)).probe()
+    assert support.available, support.reason
+    assert support.emulated
+    assert support.version.startswith("QEMU ") and ", libvirt " in support.version
+
+
+def test_a_daemon_that_does_not_answer_is_unsupported(home: Path, tmp_path: Path) -> None:
+    support = driver.tcg(workspace(home, uri=f"qemu+unix:///system?socket={tmp_path}/none")).probe()
+    assert not support.available
+    assert "libvirt does not open qemu+unix" in support.reason
+    assert support.hint
+
+
+def test_a_long_temporary_folder_is_unsupported(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("deep" * 20)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with pytest.raises(Unsupported, match="too long a path"):
+        connection.open_connection(workspace(home, uri="test:///default?long"))
+    assert list(long.iterdir()) == []
+
+
+def test_no_qemu_is_unsupported(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", os.devnull)
+    support = driver.tcg(workspace(home)).probe()
+    assert not support.available
+    assert support.reason == "qemu-system-x86_64 is not installed"
+    assert "apt-get install" in support.hint
