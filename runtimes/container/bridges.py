@@ -10,7 +10,6 @@ whoever makes or takes away, keeps the two apart.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import os
@@ -27,8 +26,7 @@ from runtimes.container import forwarding, netlink
 
 NFT_HINT = "apt-get install nftables, or use the network bridge"
 _FOLDERS = "net-"
-_SPECIAL = ("lock", "mark", "nat")
-_NO_SUCH_LINK = (errno.ENODEV, errno.ENXIO)
+_SPECIAL = ("lock", "mark", "namespace", "nat")
 
 
 def name_of(mark: str) -> str:
@@ -60,8 +58,10 @@ class Hold:
     def __init__(self, bridge: str, mark: str) -> None:
         self._bridge = bridge
         folder = folder_of(bridge)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        (folder / "mark").write_text(mark)
+        if not folder.exists():
+            with paths.whole_or_nothing(folder) as draft:
+                (draft / "mark").write_text(mark)
+                (draft / "namespace").write_text(_own_namespace())
         self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.alone = _exclusive(self._lock)
         fcntl.flock(self._lock, fcntl.LOCK_SH)
@@ -79,11 +79,7 @@ def dismantle(bridge: str) -> None:
     if (folder / "nat").exists():
         remove_table(bridge)
         forwarding.release(bridge)
-    try:
-        netlink.delete_link(bridge)
-    except OSError as error:
-        if error.errno not in _NO_SUCH_LINK:
-            raise
+    netlink.delete_link(bridge)
     shutil.rmtree(folder)
 
 
@@ -120,6 +116,8 @@ def sweep(live: Callable[[str], bool]) -> Iterator[str]:
     """Takes away bridges nobody uses any more, and gives back addresses of boxes that are gone."""
     with changing():
         for folder in sorted(marks.folder().glob(f"{_FOLDERS}*")):
+            if (folder / "namespace").read_text() != _own_namespace():
+                continue  # out of reach from here
             bridge = folder.name.removeprefix(_FOLDERS)
             lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
@@ -144,6 +142,10 @@ def _forgotten_leases(folder: Path, live: Callable[[str], bool]) -> Iterator[str
         if lease.name not in _SPECIAL and (box := lease.read_text()) and not live(box):
             lease.unlink(missing_ok=True)
             yield f"gave back address {lease.name} of {box}"
+
+
+def _own_namespace() -> str:
+    return str(Path("/proc/self/ns/net").stat().st_ino)
 
 
 def _exclusive(lock: int) -> bool:

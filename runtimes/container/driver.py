@@ -2,7 +2,8 @@
 
 One zygote is the parent of all boxes (zygote.py says why), made by `prepare` and ended by `close`; nothing else is kept
 from one start to the next. On the host a box is its cgroup, one folder in the scratch space and its processes: mounts
-and interfaces live in its own namespaces and vanish with it, so a killed run leaves folders and nothing that runs.
+and interfaces live in its own namespaces and vanish with it, so a killed run leaves folders and nothing that runs. A
+bridge, where boxes asked for one, is the run's (network.py).
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from harness.cgroups import Cgroup, leftovers
 from harness.contract import Workspace
 from harness.errors import TrialFailed
 from harness.model import Artifact, Image, Prepared, Role, Spec, Support
-from runtimes.container import probe
-from runtimes.container.instance import ContainerInstance, Streams
+from runtimes.container import bridges, etc, probe, seccomp
+from runtimes.container.instance import ContainerInstance, Place, Streams
 from runtimes.container.launcher import Launcher
+from runtimes.container.network import Network, address_of
 from runtimes.container.planning import limits, plan
 
 
@@ -32,6 +34,7 @@ class ContainerRuntime:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._launcher: Launcher | None = None
+        self._network = Network(workspace.mark, workspace.scratch / "network.log")
 
     def probe(self) -> Support:
         return probe.probe(self._workspace)
@@ -53,31 +56,38 @@ class ContainerRuntime:
             undo.callback(shutil.rmtree, folder)
             (folder / "upper").mkdir()
             (folder / "work").mkdir()
+            link = undo.enter_context(self._network.linked(spec.name, spec.network))
+            etc.write(folder / "upper", Path(spec.prepared.image.root), spec.name, spec.network, link)
             cgroup = Cgroup.create(spec.name, limits(spec))
             undo.callback(cgroup.remove)
             streams = undo.enter_context(Streams())
-            process = self._zygote().launch(plan(spec, cgroup, folder), streams.theirs)
+            process = self._zygote().launch(plan(spec, cgroup, folder, link), streams.theirs)
             undo.callback(process.close)
             streams.hand_over()
-            instance = ContainerInstance(cgroup, folder, process, streams, requested_s)
+            place = Place(cgroup, folder, address_of(spec.network, link))
+            instance = ContainerInstance(place, process, streams, requested_s)
             undo.callback(instance.stop)
             yield instance
 
     def close(self) -> None:
+        self._network.close()
         if self._launcher is not None:
             self._launcher.close()
             self._launcher = None
 
     def sweep(self, live: Callable[[str], bool]) -> Sequence[str]:
-        """Kills and removes the cgroups of dead runs; their folders go with the runs' scratch space."""
-        return [_sweep(cgroup) for name, cgroup in sorted(leftovers(marks.PREFIX).items()) if not live(name)]
+        """Kills and removes the cgroups of dead runs, then their bridges; folders go with the runs' scratch space."""
+        swept = [_sweep(cgroup) for name, cgroup in sorted(leftovers(marks.PREFIX).items()) if not live(name)]
+        return [*swept, *bridges.sweep(live)]
 
     def _zygote(self) -> Launcher:
         """A zygote that was killed from outside is replaced: only the boxes it had are lost."""
         if self._launcher is None or not self._launcher.alive:
-            self.close()
+            if self._launcher is not None:
+                self._launcher.close()
             self._workspace.scratch.mkdir(parents=True, exist_ok=True)
-            self._launcher = Launcher(self._workspace.scratch / "zygote.log")
+            filter_ = seccomp.filter_bytes(self._workspace.store)
+            self._launcher = Launcher(self._workspace.scratch / "zygote.log", filter_)
         return self._launcher
 
 

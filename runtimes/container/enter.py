@@ -19,7 +19,7 @@ from _socket import AF_INET, SOCK_DGRAM, socket
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
-from runtimes.container import rootfs
+from runtimes.container import capabilities, masks, netlink, privileges, rootfs
 from runtimes.container import syscalls as sys_
 from runtimes.container.plan import Failure, Plan
 
@@ -30,26 +30,29 @@ _TASK_ITSELF = b"0"
 
 
 class Descriptors(NamedTuple):
-    """What came with the request: the box's standard streams and where to say what failed."""
+    """What came with the request: the box's standard streams and where to say what failed; where its link is told."""
 
     stdin: int
     stdout: int
     stderr: int
     report: int
+    linked: int = -1
 
 
-class Lifeline(NamedTuple):
-    """A pipe of the zygote's own: when its last writer is gone, so is the zygote."""
+class Shared(NamedTuple):
+    """What the zygote has for all boxes: two filters, and a pipe. When its last writer is gone, so is the zygote."""
 
-    read: int
-    write: int
+    lifeline: int
+    lifeline_write: int
+    filter: bytes
+    devices: int
 
 
-def enter(plan: Plan, descriptors: Descriptors, lifeline: Lifeline) -> NoReturn:
+def enter(plan: Plan, descriptors: Descriptors, shared: Shared) -> NoReturn:
     """Becomes the box's first program, or says which step failed and ends."""
     step = "begin"
     try:
-        for name in _steps(plan, descriptors, lifeline):
+        for name in _steps(plan, descriptors, shared):
             step = name
     except OSError as error:
         failure = Failure(step, error.errno or 0, error.strerror or str(error))
@@ -59,10 +62,10 @@ def enter(plan: Plan, descriptors: Descriptors, lifeline: Lifeline) -> NoReturn:
     os._exit(127)
 
 
-def _steps(plan: Plan, descriptors: Descriptors, lifeline: Lifeline) -> Iterator[str]:
+def _steps(plan: Plan, descriptors: Descriptors, shared: Shared) -> Iterator[str]:
     """Names a step, then does it when asked for the next one."""
     yield "tie its life to the zygote"
-    _die_with_zygote(lifeline)
+    _die_with_zygote(shared)
     yield "join its cgroups"
     late = _join_cgroups(plan)
     yield "detach its mounts from the host's"
@@ -76,30 +79,41 @@ def _steps(plan: Plan, descriptors: Descriptors, lifeline: Lifeline) -> Iterator
     yield "make its devices"
     rootfs.make_devices()
     rootfs.make_tmp()
+    yield "hide what is the host's"
+    masks.cover()
     yield "join its memory and CPU cgroups"
     for tasks in late:
         os.write(tasks, _TASK_ITSELF)
     yield "leave the host's cgroup namespace"
     sys_.unshare(sys_.CLONE_NEWCGROUP)
+    if plan.unified:
+        rootfs.mount_cgroup_view()
     yield "name itself"
     sys_.sethostname(plan.name)
-    yield "bring up its loopback"
-    _bring_up_loopback()
+    yield "bring up its network"
+    _bring_up_network(plan, descriptors)
+    yield "make read-only what it must not change"
+    masks.protect()
+    if plan.read_only:
+        rootfs.protect_root()
     yield "become an ordinary process"
     _become_ordinary(descriptors)
+    yield "give up privileges"
+    privileges.keep_only(capabilities.DEFAULT)
+    privileges.confine(shared.filter)
     yield f"execute {plan.argv[0]}"
     os.execve(plan.argv[0], plan.argv, dict(plan.environment))
 
 
-def _die_with_zygote(lifeline: Lifeline) -> None:
+def _die_with_zygote(shared: Shared) -> None:
     """The kernel's signal covers every death after this call, the pipe the ones before it.
 
     Asking for the parent's pid instead would not do: from inside a new pid namespace it is always 0.
     """
     sys_.prctl(sys_.PR_SET_PDEATHSIG, sys_.SIGKILL)
-    os.close(lifeline.write)
+    os.close(shared.lifeline_write)
     poll = select.poll()
-    poll.register(lifeline.read, 0)
+    poll.register(shared.lifeline, 0)
     if poll.poll(0):
         os._exit(127)
 
@@ -115,10 +129,26 @@ def _join_cgroups(plan: Plan) -> list[int]:
     return [os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in plan.late]
 
 
-def _bring_up_loopback() -> None:
+def _bring_up_network(plan: Plan, descriptors: Descriptors) -> None:
+    """The zygote makes the link meanwhile, and says so by a number that is 1 more than what went wrong."""
+    if plan.network in ("none", "host"):
+        return
     any_socket = socket(AF_INET, SOCK_DGRAM)
     fcntl.ioctl(any_socket.fileno(), _SIOCSIFFLAGS, _LOOPBACK_UP)
     any_socket.close()
+    _allow_ping()
+    if plan.link is not None:
+        code = os.eventfd_read(descriptors.linked) - 1
+        if code:
+            raise OSError(code, f"make its link: {os.strerror(code)}")
+        netlink.use_link(plan.link)
+
+
+def _allow_ping() -> None:
+    """Every group may open echo sockets, which see echoes only: so `ping` needs no raw socket, which sees all."""
+    setting = os.open("/proc/sys/net/ipv4/ping_group_range", os.O_WRONLY | os.O_CLOEXEC)
+    os.write(setting, b"0 2147483647")
+    os.close(setting)
 
 
 def _become_ordinary(descriptors: Descriptors) -> None:

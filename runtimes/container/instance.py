@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -51,13 +52,23 @@ class Streams:
             os.close(descriptor)
 
 
-class ContainerInstance:
-    """See harness.contract.Pausable. Nothing of it is on the host but its cgroup, its folder and its processes."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where on the host a box is: what it is charged to, what it writes to, where it can be reached."""
 
-    def __init__(self, cgroup: Cgroup, folder: Path, process: Process, streams: Streams, requested_s: float) -> None:
-        self.name = cgroup.name
-        self.cgroup = cgroup
-        self.disk_paths = (folder / "upper",)
+    cgroup: Cgroup
+    folder: Path
+    address: str | None
+
+
+class ContainerInstance:
+    """See harness.contract.Pausable. Nothing of it is on the host but its place, its processes and its link."""
+
+    def __init__(self, place: Place, process: Process, streams: Streams, requested_s: float) -> None:
+        self.name = place.cgroup.name
+        self.cgroup = place.cgroup
+        self.address = place.address
+        self.disk_paths = (place.folder / "upper",)
         self._process = process
         self._streams = streams
         self._requested_s = requested_s

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.errors import TareError, TrialFailed, TrialTimeout, Unsupported
+from runtimes.container import sealed
 from runtimes.container.plan import BIRTH, DEATH, MESSAGE_BYTES, PIDFD, Failure, Plan
 
 START_DEADLINE_S = 30.0
@@ -78,13 +79,17 @@ class Process:
 
 
 class Launcher:
-    """A zygote of one's own. Must be made on a thread that lives as long: the kernel kills the zygote with it."""
+    """A zygote of one's own, which binds all its boxes to one seccomp filter.
 
-    def __init__(self, log: Path) -> None:
+    Must be made on a thread that lives as long: the kernel kills the zygote with it.
+    """
+
+    def __init__(self, log: Path, filter_: bytes) -> None:
         self._log = log
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.pid = _spawn(theirs.fileno(), log)
+        self._control.send(filter_)
         self._running = True
         if not _readable(self._control.fileno(), START_DEADLINE_S) or not self._control.recv(MESSAGE_BYTES):
             self.close()
@@ -181,9 +186,8 @@ def _spawn(control: int, log: Path) -> int:
         (os.POSIX_SPAWN_DUP2, control, _CONTROL_FD),
     ]
     defaults = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
-    return os.posix_spawn(
-        sys.executable, argv, {}, file_actions=actions, setsid=True, setsigmask=(), setsigdef=defaults
-    )
+    with sealed.interpreter() as program:
+        return os.posix_spawn(program, argv, {}, file_actions=actions, setsid=True, setsigmask=(), setsigdef=defaults)
 
 
 def _readable(descriptor: int, timeout_s: float) -> bool:

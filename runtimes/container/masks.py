@@ -3,9 +3,9 @@
 The lists are what Docker's and Podman's boxes hide: memory images, keys, timers, hardware descriptions, power readings
 that tell what a neighbour computes. Names that this kernel has not got are passed over.
 
-What covers them is the box's own: a folder is covered by the mount point for cgroups in the box's read-only sysfs, which
-the kernel keeps empty for ever, a file by the box's own /dev/null, which rootfs.py made a moment ago. No path of the
-image and no device of the host is involved, and no further file system has to be made and taken down per box.
+What covers them is the box's own: a folder is covered by the mount point for cgroups in the box's read-only sysfs,
+which the kernel keeps empty for ever, a file by the box's own /dev/null, which rootfs.py made a moment ago. No path of
+the image and no device of the host is involved, and no further file system has to be made and taken down per box.
 Paths are safe here: /proc and /sys are folders, not links, of a root in which nothing runs yet, with mounts of ours.
 """
 

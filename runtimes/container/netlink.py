@@ -64,8 +64,12 @@ def use_link(link: Link) -> None:
 
 
 def delete_link(name: str) -> None:
-    """For what a dead run left; never on the way of a box."""
-    _ask(_message(_RTM_DELLINK, _LINK.pack(0, 0, if_nametoindex(name), 0, 0), create=0))
+    """For bridges; never on the way of a box. Harmless on one that is not there."""
+    try:
+        index = if_nametoindex(name)
+    except OSError:
+        return
+    _ask(_message(_RTM_DELLINK, _LINK.pack(0, 0, index, 0, 0), create=0))
 
 
 def hardware_address(address: str) -> bytes:

@@ -25,11 +25,23 @@ DEATH = struct.Struct("=i")
 """Last word: the exit code, or the negative number of the signal that ended it."""
 
 
+class Link(NamedTuple):
+    """A box's way out: `name` is the host's end of the pair, `bridge` the index of the link it is a port of."""
+
+    name: str
+    bridge: int
+    address: str
+    prefix: int
+    gateway: str
+
+
 class Plan(NamedTuple):
     """A container to start. All paths are the host's and absolute, but for `argv[0]`.
 
     `unified` is its v2 cgroup or empty; `early` and `late` are v1 `tasks` files, joined before and after the mounts.
+    `read_only` is about the root; what is mounted on it (/dev/shm) is not concerned.
     `folder` is where the root is assembled: in the container's own mount namespace, so the host never sees it there.
+    `network` is one of the names in network.py; `link` comes with those that have a bridge.
     """
 
     name: str
@@ -43,13 +55,18 @@ class Plan(NamedTuple):
     early: tuple[str, ...]
     late: tuple[str, ...]
     cpuset: tuple[int, ...]
+    read_only: bool
+    network: str
+    link: Link | None
 
     def encode(self) -> bytes:
-        return marshal.dumps(tuple(self))
+        # marshal knows plain tuples only
+        return marshal.dumps(tuple(tuple(field) if isinstance(field, tuple) else field for field in self))
 
     @classmethod
     def decode(cls, data: bytes) -> Plan:
-        return cls(*marshal.loads(data))
+        plan = cls(*marshal.loads(data))
+        return plan._replace(link=Link(*plan.link)) if plan.link else plan
 
 
 class Failure(NamedTuple):

@@ -8,7 +8,8 @@ from harness import agent
 from harness.cgroups import UNIFIED, Cgroup, Limits
 from harness.errors import Unsupported
 from harness.model import Spec
-from runtimes.container.plan import Plan
+from runtimes.container.network import KINDS
+from runtimes.container.plan import Link, Plan
 
 DEFAULT_PIDS = 1024
 """A box that may fork without end takes the host along."""
@@ -24,10 +25,11 @@ def limits(spec: Spec) -> Limits:
     return Limits(cpuset=spec.cpuset, cpus=spec.cpus, memory_bytes=spec.memory_bytes, pids=pids)
 
 
-def plan(spec: Spec, cgroup: Cgroup, folder: Path) -> Plan:
+def plan(spec: Spec, cgroup: Cgroup, folder: Path, link: Link | None = None) -> Plan:
     """All that the zygote and its child need to know. Unsupported for what this container cannot do."""
-    if spec.network != "none":
-        raise Unsupported(f"the container has no network of the kind {spec.network!r}", hint="use the network none")
+    if spec.network not in KINDS:
+        hint = f"there are: {', '.join(KINDS)}"
+        raise Unsupported(f"the container has no network of the kind {spec.network!r}", hint=hint)
     lower, upper, work = spec.prepared.image.root, str(folder / "upper"), str(folder / "work")
     if any(sign in path for sign in _OVERLAY_SYNTAX for path in (lower, upper)):
         raise Unsupported(f"overlayfs cannot take the path {lower} or {upper}", hint="set TARE_HOME to a plainer path")
@@ -45,4 +47,7 @@ def plan(spec: Spec, cgroup: Cgroup, folder: Path) -> Plan:
         early=tuple(sorted(set(v1.values()) - late)),
         late=tuple(sorted(late)),
         cpuset=spec.cpuset,
+        read_only=False,
+        network=spec.network,
+        link=link,
     )

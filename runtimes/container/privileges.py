@@ -7,7 +7,6 @@ import os
 from runtimes.container import syscalls as sys_
 
 
-
 def _last_capability() -> int:
     descriptor = os.open("/proc/sys/kernel/cap_last_cap", os.O_RDONLY | os.O_CLOEXEC)
     try:

@@ -18,6 +18,7 @@ from harness.cgroups import Cgroup, hierarchies
 from harness.contract import Workspace
 from harness.errors import TareError, Unsupported
 from harness.model import Feature, Image, Prepared, Spec, Support
+from runtimes.container import seccomp
 from runtimes.container.instance import Streams
 from runtimes.container.launcher import Launcher, StepFailed
 from runtimes.container.planning import limits, plan
@@ -36,7 +37,7 @@ def probe(workspace: Workspace) -> Support:
     except OSError as error:
         hint = "cgroups and the scratch folder must be writable: run on the host, not in a container of another engine"
         return Support(available=False, reason=f"{error.filename}: {error.strerror}", hint=hint, facts=_facts())
-    features = (Feature.EXEC, Feature.LIMITS, Feature.PAUSE)
+    features = (Feature.EXEC, Feature.LIMITS, Feature.NETWORK, Feature.PAUSE)
     return Support(available=True, version=metadata.version("tare-bench"), features=features, facts=_facts())
 
 
@@ -63,7 +64,7 @@ def _start_canary(workspace: Workspace) -> None:
         folder = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="probe-", dir=workspace.scratch)))
         for name in ("upper", "work", "empty"):
             (folder / name).mkdir()
-        launcher = undo.enter_context(closing(Launcher(folder / "zygote.log")))
+        launcher = undo.enter_context(closing(Launcher(folder / "zygote.log", seccomp.filter_bytes(workspace.store))))
         spec = _canary(f"{workspace.mark}-probe", folder / "empty")
         cgroup = Cgroup.create(spec.name, limits(spec))
         undo.callback(cgroup.remove)

@@ -67,6 +67,18 @@ def make_devices() -> None:
     os.close(dev)
 
 
+def mount_cgroup_view() -> None:
+    """Its own v2 cgroup as the root, read-only. Asked for from its own cgroup namespace, else it is the host's."""
+    view = sys_.new_filesystem("cgroup2", (), _QUIET | sys_.MOUNT_ATTR_RDONLY)
+    sys_.move_mount(view, "/sys/fs/cgroup")
+    os.close(view)
+
+
+def protect_root() -> None:
+    """The overlay turns read-only; what is mounted on it stays as it is, so /dev/shm is still there to write to."""
+    sys_.remount("/", sys_.MS_RDONLY | sys_.MS_NODEV)
+
+
 def make_tmp() -> None:
     """/tmp is the image's own, on the overlay; an image without one gets it, since every program expects it."""
     try:

@@ -2,7 +2,7 @@
 
 Each takes Python types and raises OSError with the call's name. Only the zygote and its children load this module:
 `PyDLL` keeps the interpreter's lock, without which a child made by a raw `clone3` could wait for a lock nobody holds.
-Numbers at and above 424 are the same on every architecture.
+Numbers at and above 424 are the same on every architecture, the few below are looked up.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ CLONE_NEWNET = 0x4000_0000
 CLONE_PIDFD = 0x1000
 CLONE_INTO_CGROUP = 0x2_0000_0000
 
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_REMOUNT = 0x20
+MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_SLAVE = 0x8_0000
 MNT_DETACH = 2
@@ -35,15 +41,26 @@ MOUNT_ATTR_NODEV = 0x4
 MOUNT_ATTR_NOEXEC = 0x8
 
 CLOSE_RANGE_CLOEXEC = 4
+BPF_PROG_TYPE_CGROUP_DEVICE = 15
+BPF_CGROUP_DEVICE = 6
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_CAPBSET_DROP = 24
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
 SIGKILL = 9
 SIGPIPE = 13
 SIGCHLD = 17
 SIGXFSZ = 25
 AT_FDCWD = -100
 
+_PR_SET_SECCOMP = 22
+_SECCOMP_MODE_FILTER = 2
+_CAPABILITY_VERSION_3 = 0x2008_0522
 _FSCONFIG_SET_STRING = 1
 _FSCONFIG_CMD_CREATE = 6
+_NR_BPF = {"x86_64": 321, "s390x": 351, "ppc64le": 361}.get(os.uname().machine, 280)
 _NR_PIDFD_SEND_SIGNAL = 424
 _NR_MOVE_MOUNT = 429
 _NR_FSOPEN = 430
@@ -52,10 +69,18 @@ _NR_FSMOUNT = 432
 _NR_CLONE3 = 435
 _NR_CLOSE_RANGE = 436
 _CLONE_ARGS = struct.Struct("=11Q")
+_CAPABILITY_HEADER = struct.Struct("=Ii")
+_CAPABILITY_SETS = struct.Struct("=6I")
+_FILTER_PROGRAM = struct.Struct("@HP")
+_BPF_PROG_LOAD, _BPF_PROG_ATTACH = 5, 8
+_BPF_LOAD = struct.Struct("=IIQQIIQ88x")
+_BPF_ATTACH = struct.Struct("=IIII112x")
+_LICENCE = b"Apache-2.0"
 _MESSAGE_BYTES = 4096
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 _libc.prctl.argtypes = [c_int, c_ulong, c_ulong, c_ulong, c_ulong]
+_libc.capset.argtypes = [c_char_p, c_char_p]
 _libc.unshare.argtypes = [c_int]
 _libc.mount.argtypes = [c_char_p, c_char_p, c_char_p, c_ulong, c_void_p]
 _libc.umount2.argtypes = [c_char_p, c_int]
@@ -79,6 +104,7 @@ _move_mount = _raw("move_mount", c_int, c_char_p, c_int, c_char_p, c_ulong)
 _fsopen = _raw("fsopen", c_char_p, c_ulong)
 _fsconfig = _raw("fsconfig", c_int, c_ulong, c_char_p, c_char_p, c_int)
 _fsmount = _raw("fsmount", c_int, c_ulong, c_ulong)
+_bpf = _raw("bpf", c_int, c_char_p, c_size_t)
 _clone3 = _raw("clone3", c_char_p, c_size_t)
 _close_range = _raw("close_range", c_ulong, c_ulong, c_ulong)
 
@@ -89,6 +115,11 @@ def _checked(function: ctypes._NamedFuncPointer, *arguments: object) -> int:
         number = ctypes.get_errno()
         raise OSError(number, f"{function.__name__}: {os.strerror(number)}")
     return result
+
+
+def _address(data: bytes) -> int | None:
+    """Where the bytes lie; they must be kept by the caller as long as the kernel looks at them."""
+    return ctypes.cast(ctypes.c_char_p(data), c_void_p).value
 
 
 def clone3(flags: int, cgroup_fd: int | None = None) -> tuple[int, int]:
@@ -113,6 +144,19 @@ def prctl(option: int, value: int) -> None:
     _checked(_libc.prctl, option, value, 0, 0, 0)
 
 
+def capset(mask: int) -> None:
+    """Effective and permitted become the mask, inheritable empty."""
+    low, high = mask & 0xFFFF_FFFF, mask >> 32
+    header = _CAPABILITY_HEADER.pack(_CAPABILITY_VERSION_3, 0)
+    _checked(_libc.capset, header, _CAPABILITY_SETS.pack(low, low, 0, high, high, 0))
+
+
+def load_filter(program: bytes) -> None:
+    """Binds this process and all it becomes to a seccomp filter. It must have given up new privileges before."""
+    counted = _FILTER_PROGRAM.pack(len(program) // 8, _address(program))
+    _checked(_libc.prctl, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, _address(counted), 0, 0)
+
+
 def pidfd_send_signal(pidfd: int, signal: int) -> None:
     _checked(_pidfd_send_signal, _NR_PIDFD_SEND_SIGNAL, pidfd, signal, None, 0)
 
@@ -130,6 +174,26 @@ def close_range(first: int, flags: int) -> None:
 def set_propagation(path: str, flags: int) -> None:
     """mount(2) where it only changes how mounts spread."""
     _checked(_libc.mount, b"none", os.fsencode(path), None, flags, None)
+
+
+def bind(source: str, target: str) -> None:
+    _checked(_libc.mount, os.fsencode(source), os.fsencode(target), None, MS_BIND, None)
+
+
+def remount(target: str, flags: int) -> None:
+    """Gives the mount at `target` these flags and no others of its own."""
+    _checked(_libc.mount, None, os.fsencode(target), None, MS_REMOUNT | MS_BIND | flags, None)
+
+
+def load_bpf(kind: int, program: bytes) -> int:
+    """A program as a descriptor, for `attach_bpf`."""
+    request = _BPF_LOAD.pack(kind, len(program) // 8, _address(program), _address(_LICENCE), 0, 0, 0)
+    return _checked(_bpf, _NR_BPF, _BPF_PROG_LOAD, request, len(request))
+
+
+def attach_bpf(program_fd: int, cgroup_fd: int, attach_type: int) -> None:
+    request = _BPF_ATTACH.pack(cgroup_fd, program_fd, attach_type, 0)
+    _checked(_bpf, _NR_BPF, _BPF_PROG_ATTACH, request, len(request))
 
 
 def umount2(path: str, flags: int) -> None:

@@ -18,12 +18,14 @@ import struct
 import time
 from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket
 
+from runtimes.container import devices, netlink
 from runtimes.container import syscalls as sys_
-from runtimes.container.enter import Descriptors, Lifeline, enter
-from runtimes.container.plan import BIRTH, DEATH, MESSAGE_BYTES, MESSAGE_DESCRIPTORS, PIDFD, Failure, Plan
+from runtimes.container.enter import Descriptors, Shared, enter
+from runtimes.container.plan import BIRTH, DEATH, MESSAGE_BYTES, MESSAGE_DESCRIPTORS, PIDFD, Failure, Link, Plan
 
-NAMESPACES = sys_.CLONE_NEWNS | sys_.CLONE_NEWPID | sys_.CLONE_NEWIPC | sys_.CLONE_NEWUTS | sys_.CLONE_NEWNET
-"""The cgroup namespace is not among them: the child unshares it once it has joined its cgroups."""
+NAMESPACES = sys_.CLONE_NEWNS | sys_.CLONE_NEWPID | sys_.CLONE_NEWIPC | sys_.CLONE_NEWUTS
+"""And a network namespace, unless the box is to have the host's. The cgroup namespace is not among them: the child
+unshares it once it has joined its cgroups."""
 
 _DESCRIPTORS = struct.Struct(f"={MESSAGE_DESCRIPTORS}i")
 
@@ -31,9 +33,11 @@ _DESCRIPTORS = struct.Struct(f"={MESSAGE_DESCRIPTORS}i")
 def serve(control_fd: int) -> None:
     """Serves until the harness is gone; leaves no box alive."""
     sys_.prctl(sys_.PR_SET_PDEATHSIG, sys_.SIGKILL)
+    sys_.prctl(sys_.PR_SET_DUMPABLE, 0)  # a box on its way is a copy of this: nobody is to look into it or trace it
     sys_.close_range(control_fd + 1, 0)  # whatever the harness had open that exec let through
     control = socket(AF_UNIX, SOCK_SEQPACKET, 0, control_fd)
-    lifeline = Lifeline(*os.pipe2(os.O_CLOEXEC))
+    filter_ = control.recv(MESSAGE_BYTES)
+    shared = Shared(*os.pipe2(os.O_CLOEXEC), filter_, devices.load())
     boxes: dict[int, socket] = {}
     poll = select.poll()
     poll.register(control_fd, select.POLLIN)
@@ -50,39 +54,53 @@ def serve(control_fd: int) -> None:
             if not request:
                 _kill(boxes)
                 return
-            pidfd, status = _start(Plan.decode(request), _DESCRIPTORS.unpack(ancillary[0][2]), lifeline)
+            pidfd, status = _start(Plan.decode(request), _DESCRIPTORS.unpack(ancillary[0][2]), shared)
             if pidfd >= 0:
                 boxes[pidfd] = status
                 poll.register(pidfd, select.POLLIN)
 
 
-def _start(plan: Plan, received: tuple[int, ...], lifeline: Lifeline) -> tuple[int, socket]:
+def _start(plan: Plan, received: tuple[int, ...], shared: Shared) -> tuple[int, socket]:
     """Clones a box and tells its birth on its status socket; a clone that fails is told on its report pipe (-1)."""
-    descriptors = Descriptors(*received[:4])
+    descriptors = Descriptors(*received[:4])._replace(linked=os.eventfd(0) if plan.link else -1)
     status = socket(AF_UNIX, SOCK_SEQPACKET, 0, received[4])
     try:
-        pid, pidfd = _clone(plan)
+        pid, pidfd = _clone(plan, shared.devices)
     except OSError as error:
         os.write(descriptors.report, Failure("clone", error.errno or 0, error.strerror or "").encode())
         pid, pidfd = -1, -1
     if pid == 0:
-        enter(plan, descriptors, lifeline)
+        enter(plan, descriptors, shared)
     if pid > 0:
         born_s = time.monotonic()
         _tell(status, BIRTH.pack(born_s, pid), [(SOL_SOCKET, SCM_RIGHTS, PIDFD.pack(pidfd))])
+        if plan.link is not None:
+            os.eventfd_write(descriptors.linked, 1 + _link(plan.link, pid))
     for descriptor in descriptors:
-        os.close(descriptor)
+        if descriptor >= 0:
+            os.close(descriptor)
     return pidfd, status
 
 
-def _clone(plan: Plan) -> tuple[int, int]:
+def _clone(plan: Plan, device_filter: int) -> tuple[int, int]:
+    flags = NAMESPACES if plan.network == "host" else NAMESPACES | sys_.CLONE_NEWNET
     if not plan.unified:
-        return sys_.clone3(NAMESPACES)
-    folder = os.open(plan.unified, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return sys_.clone3(flags)
+    folder = os.open(plan.unified, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return sys_.clone3(NAMESPACES, folder)
+        sys_.attach_bpf(device_filter, folder, sys_.BPF_CGROUP_DEVICE)
+        return sys_.clone3(flags, folder)
     finally:
         os.close(folder)
+
+
+def _link(link: Link, pid: int) -> int:
+    """Makes the box's link while the box mounts; what went wrong is for the box to tell, as a step of its own."""
+    try:
+        netlink.make_link(link, pid)
+    except OSError as error:
+        return error.errno or 0
+    return 0
 
 
 def _reap(pidfd: int, status: socket) -> None:

@@ -75,8 +75,8 @@ def test_a_name_longer_than_the_kernel_allows_is_cut() -> None:
 
 
 def test_another_network_is_refused() -> None:
-    with pytest.raises(Unsupported, match="no network of the kind 'nat'"):
-        plan(spec(network="nat"), Cgroup("box", V2), FOLDER)
+    with pytest.raises(Unsupported, match="no network of the kind 'vlan'"):
+        plan(spec(network="vlan"), Cgroup("box", V2), FOLDER)
 
 
 @pytest.mark.parametrize("root", ["/a:b", "/a,b", "/a\\b"])
