@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 
 from harness import images, paths, registry, store, suites
@@ -38,9 +39,18 @@ def image(one: Image) -> str:
         f"content  {one.content_digest}  {one.content_bytes} bytes",
         *(f"layer    {layer.digest}  {layer.size_bytes} bytes" for layer in one.layers),
     ]
+    lines += [f"{label:<8} {value}" for label, value in _wants(one) if value]
     if one.kernel:
         lines.append(f"kernel   {one.kernel.version}  {one.kernel.digest}")
     return "\n".join(lines)
+
+
+def _wants(one: Image) -> Iterator[tuple[str, str]]:
+    """How the image wants to be run, as far as it says."""
+    yield "runs", shlex.join((*one.entrypoint, *one.command))
+    yield "as", one.user
+    yield "in", one.working_dir
+    yield "with", shlex.join(one.env)
 
 
 def _step(step: Step) -> str:

@@ -15,6 +15,8 @@ from typing import Annotated
 
 import typer
 
+from harness import cli_image
+from harness.cli_image import KernelPath, Modules
 from harness.errors import TareError
 
 app = typer.Typer(
@@ -24,8 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Weighs the boxes software runs in: processes, containers and virtual machines, with intervals.",
 )
-image_app = typer.Typer(no_args_is_help=True, help="Build and look at images.")
-app.add_typer(image_app, name="image")
+app.add_typer(cli_image.app, name="image")
 
 EXIT_USAGE, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED = 2, 3, 130
 
@@ -35,8 +36,6 @@ Scenarios = Annotated[list[str] | None, typer.Option("--scenario", help="Only th
 ImageName = Annotated[str | None, typer.Option("--image", help="The image every box runs.")]
 Blocks = Annotated[int | None, typer.Option(min=1, help="How many blocks to measure.")]
 Seed = Annotated[int | None, typer.Option(help="Order of trials; by default a new one, always recorded.")]
-KernelPath = Annotated[str | None, typer.Option("--kernel", metavar="PATH", help="A guest kernel, or 'host'.")]
-Modules = Annotated[str | None, typer.Option(metavar="DIR", help="The modules of that kernel.")]
 Options = Annotated[
     list[str] | None, typer.Option("--option", "-o", metavar="RUNTIME.NAME=VALUE", help="A runtime's own option.")
 ]
@@ -142,33 +141,3 @@ def sweep() -> None:
 
     swept = list(campaign.sweep(paths.home()))
     print("\n".join(swept) if swept else "nothing was left behind")
-
-
-@image_app.command("build")
-def image_build(
-    name: Annotated[str, typer.Argument(help="tiny")], kernel: KernelPath = None, modules: Modules = None
-) -> None:
-    """Build an image into the store; the same input gives the same digest."""
-    from harness import images, kernels, paths, registry
-
-    if name != "tiny":
-        raise registry.unknown("image to build", name, ["tiny"])
-    chosen = kernels.chosen(paths.home(), kernel, modules or "") if kernel else None
-    image = images.build_tiny(paths.home(), chosen)
-    print(f"{image.name}  {image.digest}")
-
-
-@image_app.command("show")
-def image_show(name: Annotated[str, typer.Argument()]) -> None:
-    """An image's digests, layers and sizes."""
-    from harness import catalogue, images, paths
-
-    print(catalogue.image(images.find(paths.home(), name)))
-
-
-@image_app.command("rm")
-def image_rm(name: Annotated[str, typer.Argument()]) -> None:
-    """Forget an image."""
-    from harness import images, paths
-
-    images.remove(paths.home(), name)

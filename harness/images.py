@@ -44,10 +44,10 @@ class Entry:
 
 def build_tiny(home: Path, kernel: Kernel | None = None, *, name: str = "tiny", script: str = "") -> Image:
     """busybox-static and the agent (or another `script` in its place); returns the image, unpacked in the store."""
-    busybox = _static_busybox()
+    busybox = static_busybox()
     base = sorted(_tiny_entries(busybox), key=lambda entry: entry.path)
-    last = _agent_layer(base, busybox.read_bytes(), script or agent.script())
-    return _store(home, name, [base, last], kernel)
+    own = agent_entries(script)
+    return _store(home, name, [base, [*own, manifest_entry(map(_line, _files([*base, *own])))]], kernel)
 
 
 def find(home: Path, name: str) -> Image:
@@ -55,8 +55,11 @@ def find(home: Path, name: str) -> Image:
     layout = oci.Layout(home / "images")
     names = layout.names()
     if name not in names:
-        known = f"there are: {', '.join(sorted(names))}" if names else "none was built yet"
-        raise UsageError(f"no image named {name!r} ({known})", hint=f"build it: tare image build {name}")
+        known = f"there are: {', '.join(sorted(names))}" if names else "there is none yet"
+        raise UsageError(
+            f"no image named {name!r} ({known})",
+            hint=f"build it: tare image build {name}; or bring it: tare image import SOURCE --name {name}",
+        )
     return _load(home, layout, name, names[name])
 
 
@@ -74,7 +77,7 @@ def remove(home: Path, name: str) -> None:
         names.pop(name, None)
 
 
-def _static_busybox() -> Path:
+def static_busybox() -> Path:
     for path in _BUSYBOX_PLACES:
         # An ELF file that needs a loader names it near its start (PT_INTERP).
         if path.exists() and b"/ld-linux" not in path.read_bytes()[:4096]:
@@ -93,34 +96,48 @@ def _tiny_entries(busybox: Path) -> Iterator[Entry]:
     yield Entry("etc/hosts", 0o644, b"127.0.0.1 localhost\n")
 
 
-def _agent_layer(base: Iterable[Entry], busybox: bytes, script: str) -> list[Entry]:
-    """The last layer: busybox, the agent, and the list of all regular files of the image (itself left out)."""
-    own = [
+def agent_entries(script: str = "") -> list[Entry]:
+    """The image's last layer without its list: busybox and the agent (or another `script` in its place)."""
+    return [
         Entry(".tare"),
-        Entry(agent.AGENT.lstrip("/"), 0o644, script.encode()),
-        Entry(agent.BUSYBOX.lstrip("/"), 0o755, busybox),
+        Entry(agent.AGENT.lstrip("/"), 0o644, (script or agent.script()).encode()),
+        Entry(agent.BUSYBOX.lstrip("/"), 0o755, static_busybox().read_bytes()),
     ]
-    lines = sorted(
-        f"{hashlib.sha256(entry.data).hexdigest()}  {entry.path}\n" for entry in [*base, *own] if entry.data is not None
-    )
-    return [*own, Entry(agent.MANIFEST.lstrip("/"), 0o644, "".join(lines).encode())]
+
+
+def manifest_entry(lines: Iterable[bytes]) -> Entry:
+    """The list of all regular files of the image (itself left out), each line as `content_line` writes it."""
+    return Entry(agent.MANIFEST.lstrip("/"), 0o644, b"".join(sorted(lines)))
+
+
+def content_line(sha256: str, path: bytes) -> bytes:
+    """As `sha256sum -c` reads it, the agent's own busybox included."""
+    return sha256.encode() + b"  " + path + b"\n"
+
+
+def _files(entries: Iterable[Entry]) -> Iterator[Entry]:
+    return (entry for entry in entries if entry.data is not None)
+
+
+def _line(entry: Entry) -> bytes:
+    return content_line(hashlib.sha256(entry.data or b"").hexdigest(), entry.path.encode())
 
 
 def _store(home: Path, name: str, layers: Sequence[Sequence[Entry]], kernel: Kernel | None) -> Image:
     layout = oci.Layout(home / "images")
-    tars = [_tar(entries) for entries in layers]
+    tars = [tar(entries) for entries in layers]
     config = {
         "architecture": "amd64",
         "os": "linux",
         "config": {"Env": [f"PATH={agent.PATH}"], "Cmd": ["/bin/sh"]},
-        "rootfs": {"type": "layers", "diff_ids": [oci.digest_of(tar) for tar in tars]},
+        "rootfs": {"type": "layers", "diff_ids": [oci.digest_of(one) for one in tars]},
     }
     everything = [entry for entries in layers for entry in entries]
     manifest = oci.Manifest(
         schema_version=2,
         media_type=oci.MANIFEST_TYPE,
         config=layout.put_json(oci.CONFIG_TYPE, config),
-        layers=[layout.put(oci.LAYER_TYPE, gzip.compress(tar, compresslevel=9, mtime=0)) for tar in tars],
+        layers=[layout.put(oci.LAYER_TYPE, compressed(one)) for one in tars],
         annotations={
             CONTENT_DIGEST: oci.digest_of(everything[-1].data or b""),
             CONTENT_BYTES: str(sum(len(entry.data or b"") for entry in everything)),
@@ -129,13 +146,13 @@ def _store(home: Path, name: str, layers: Sequence[Sequence[Entry]], kernel: Ker
     descriptor = layout.put_json(oci.MANIFEST_TYPE, manifest)
     if kernel:
         descriptor.annotations = {KERNEL: msgspec.json.encode(kernel).decode()}
-    _unpack(_tree(home, descriptor), everything)
+    _unpack(tree_of(home, descriptor), everything)
     with layout.renaming() as names:
         names[name] = descriptor
     return _load(home, layout, name, descriptor)
 
 
-def _tar(entries: Sequence[Entry]) -> bytes:
+def tar(entries: Sequence[Entry]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for entry in entries:
@@ -150,7 +167,11 @@ def _tar(entries: Sequence[Entry]) -> bytes:
     return buffer.getvalue()
 
 
-def _tree(home: Path, descriptor: oci.Descriptor) -> Path:
+def compressed(archive: bytes) -> bytes:
+    return gzip.compress(archive, compresslevel=9, mtime=0)
+
+
+def tree_of(home: Path, descriptor: oci.Descriptor) -> Path:
     return home / "trees" / descriptor.digest.partition(":")[2]
 
 
@@ -173,7 +194,8 @@ def _unpack(tree: Path, entries: Iterable[Entry]) -> None:
 
 def _load(home: Path, layout: oci.Layout, name: str, descriptor: oci.Descriptor) -> Image:
     manifest = layout.manifest(descriptor)
-    config = msgspec.json.decode(layout.blob(manifest.config.digest).read_bytes())
+    config = msgspec.json.decode(layout.blob(manifest.config.digest).read_bytes(), type=oci.Config)
+    wants = config.config or oci.Settings()
     kernel = descriptor.annotations.get(KERNEL)
     return Image(
         name=name,
@@ -188,9 +210,14 @@ def _load(home: Path, layout: oci.Layout, name: str, descriptor: oci.Descriptor)
                 size_bytes=layer.size,
                 path=str(layout.blob(layer.digest)),
             )
-            for layer, diff_id in zip(manifest.layers, config["rootfs"]["diff_ids"], strict=True)
+            for layer, diff_id in zip(manifest.layers, config.rootfs.diff_ids, strict=True)
         ),
-        root=str(_tree(home, descriptor)),
-        env=tuple(config.get("config", {}).get("Env", ())),
+        root=str(tree_of(home, descriptor)),
+        env=tuple(wants.env or ()),
+        entrypoint=tuple(wants.entrypoint or ()),
+        command=tuple(wants.cmd or ()),
+        working_dir=wants.working_dir or "",
+        user=wants.user or "",
+        stop_signal=wants.stop_signal or "",
         kernel=msgspec.json.decode(kernel, type=Kernel) if kernel else None,
     )

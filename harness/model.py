@@ -92,6 +92,13 @@ class Image(Value, frozen=True, kw_only=True):
     layers: tuple[Layer, ...]
     root: str
     env: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    """What the image wants to run, when nobody says otherwise: `entrypoint` followed by `command`."""
+    working_dir: str = ""
+    user: str = ""
+    """As it stands in the image: a name or number, or two with a colon between; not looked up yet."""
+    stop_signal: str = ""
     kernel: Kernel | None = None
 
 

@@ -1,8 +1,12 @@
-"""A standard OCI image layout on disk: blobs by digest, an index of names. Knows nothing of what is inside an image."""
+"""A standard OCI image layout on disk: blobs by digest, an index of names. Knows nothing of what is inside an image.
+
+`Layout` is a layout of our own; one from elsewhere is read by sources.py, which trusts nothing in it.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +15,22 @@ from typing import Any
 import msgspec
 
 from harness import paths
+from harness.errors import UsageError
 
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 REF_NAME = "org.opencontainers.image.ref.name"
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+class Platform(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """Which machines a manifest is for."""
+
+    architecture: str = ""
+    os: str = ""
 
 
 class Descriptor(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
@@ -26,6 +40,7 @@ class Descriptor(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=Tru
     digest: str
     size: int
     annotations: dict[str, str] = {}
+    platform: Platform | None = None
 
 
 class Manifest(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
@@ -42,8 +57,39 @@ class Index(msgspec.Struct, rename="camel", kw_only=True):
     manifests: list[Descriptor] = []
 
 
+class Settings(msgspec.Struct, rename="pascal", kw_only=True):
+    """How the image wants to be run. Builders write null for what they leave out."""
+
+    env: list[str] | None = None
+    entrypoint: list[str] | None = None
+    cmd: list[str] | None = None
+    working_dir: str | None = None
+    user: str | None = None
+    stop_signal: str | None = None
+
+
+class RootFs(msgspec.Struct):
+    diff_ids: list[str]
+
+
+class Config(msgspec.Struct, kw_only=True):
+    """The part of an image's configuration that is used here."""
+
+    architecture: str = ""
+    os: str = ""
+    config: Settings | None = None
+    rootfs: RootFs
+
+
 def digest_of(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def hex_of(digest: str) -> str:
+    """The digits of a digest: what may stand in a path. UsageError for anything else."""
+    if not _DIGEST.fullmatch(digest):
+        raise UsageError(f"holds the digest {digest[:100]!r}", hint="a digest here is sha256: and 64 lower-case digits")
+    return digest.partition(":")[2]
 
 
 class Layout:
@@ -53,8 +99,7 @@ class Layout:
         self.root = root
 
     def blob(self, digest: str) -> Path:
-        algorithm, _, name = digest.partition(":")
-        return self.root / "blobs" / algorithm / name
+        return self.root / "blobs" / "sha256" / hex_of(digest)
 
     def put(self, media_type: str, data: bytes) -> Descriptor:
         """Stores bytes once, whole or not at all."""

@@ -24,15 +24,15 @@ FUNCTION_LINES = 40
 # A module of the harness imports only from rows above its own.
 HARNESS_ROWS = (
     ("errors", "log"),
-    ("model", "packed", "paths", "proc"),
-    ("cgroups", "marks", "oci"),
-    ("contract",),
-    ("agent", "host", "kernels", "registry", "store"),
-    ("images", "plan", "suites"),
-    ("request", "session"),
-    ("runner",),
-    ("campaign", "catalogue", "checkup", "render"),
-    ("running",),
+    ("model", "packed", "packing", "paths", "proc"),
+    ("cgroups", "marks", "oci", "tarstream"),
+    ("attributes", "contract", "within"),
+    ("agent", "host", "kernels", "layers", "registry", "shelf", "store"),
+    ("images", "manifests", "plan", "suites"),
+    ("request", "session", "sources"),
+    ("imports", "runner"),
+    ("campaign", "catalogue", "checkup", "pull", "render"),
+    ("cli_image", "running"),
     ("cli",),
     ("__main__",),
 )
@@ -49,6 +49,7 @@ HOMES = {
     "libvirt_qemu": "runtimes/vm/",
     "pyroute2": "runtimes/",
     "typer": "harness/cli",
+    "zstandard": "harness/packed",
 }
 
 Rule = Callable[[str, str], Iterator[str]]
