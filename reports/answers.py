@@ -7,6 +7,7 @@ sentence for the family.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -127,7 +128,8 @@ def _one(box: str, reference: str, comparison: Comparison, metric: Metric, own: 
     if comparison.exact and effect.estimate == 1:
         return f"{metric.name}: {box} and {reference} are exactly equal ({units.value(own.median, metric.unit)})."
     verb, measure = _VERBS[metric.unit]
-    span = "" if comparison.exact else f"; 95 % interval {units.ratio_interval(effect.low, effect.high)}"
+    known = not comparison.exact and not math.isnan(effect.low)
+    span = f"; 95 % interval {units.ratio_interval(effect.low, effect.high)}" if known else ""
     return (
         f"{metric.name}: {box} {verb} {units.ratio(effect.estimate)} {measure} {reference} "
         f"({values}{span}). {_ending(comparison, metric)}"

@@ -125,17 +125,22 @@ def _blocks(tidy: Tidy) -> Iterator[Caveat]:
 
 
 def _twins(tidy: Tidy, comparisons: Comparisons) -> Iterator[Caveat]:
+    noisy: dict[str, list[str]] = {}
     for series, effect in comparisons.twins.items():
-        wide = max(abs(effect.estimate - 1), (effect.high - effect.low) / 2) if effect.relative else 0.0
-        if wide > MARGIN and tidy.metrics[series.metric].kind is Kind.SAMPLED:
-            yield Caveat(
-                level=Level.DOUBT,
-                text=f"{series.metric}: {series.runtime} differs from its own A/A twin by "
-                f"{units.ratio(effect.estimate)} (95 % interval {units.ratio_interval(effect.low, effect.high)}), "
-                "with no cause but noise.",
-                remedy="Quieten the host (`tare check` says how) or measure more blocks.",
-                scenario=series.scenario,
-            )
+        reach = (abs(effect.estimate - 1), (effect.high - effect.low) / 2)
+        metric = tidy.metrics[series.metric]
+        judged = metric.kind is Kind.SAMPLED and metric.better is not Better.NEITHER
+        if judged and effect.relative and max(reach) > MARGIN:
+            interval = units.ratio_interval(effect.low, effect.high)
+            shown = f" ({interval})" if interval != units.NOTHING else ""
+            noisy.setdefault(series.scenario, []).append(f"{series.metric} {units.ratio(effect.estimate)}{shown}")
+    for scenario, names in noisy.items():
+        yield Caveat(
+            level=Level.DOUBT,
+            text=f"In {scenario} the reference differs from its own A/A twin, with no cause but noise: {_few(names)}.",
+            remedy="Quieten the host (`tare check` says how) or measure more blocks.",
+            scenario=scenario,
+        )
     missing = {c.series.scenario for c in comparisons.made if not c.exact} - {s.scenario for s in comparisons.twins}
     for scenario in sorted(missing):
         yield Caveat(
@@ -197,10 +202,9 @@ def _outliers(summaries: Sequence[Summary]) -> Iterator[Caveat]:
         marked = [s for s in summaries if s.series.scenario == scenario and s.outliers and not s.exact]
         if marked:
             names = [f"{s.outliers} of {s.n} in {s.series.metric} on {s.series.runtime}" for s in marked]
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             yield Caveat(
                 level=Level.DOUBT,
-                text=f"Values far out (over ten robust standard deviations): {'; '.join(names[:3])}{more}.",
+                text=f"Values far out (over ten robust standard deviations): {_few(names)}.",
                 remedy="None was removed; look at the points, and at what else the host did then.",
                 scenario=scenario,
             )
@@ -256,6 +260,10 @@ def _several_runs(tidy: Tidy) -> Iterator[Caveat]:
                 text=f"{run.id} and {first.id} differ in {', '.join(other)}: their numbers are not comparable.",
                 remedy="Compare ratios inside each run only.",
             )
+
+
+def _few(names: Sequence[str]) -> str:
+    return "; ".join(names[:3]) + (f"; and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _trials(count: int) -> str:

@@ -92,7 +92,9 @@ def forest(panel: Panel, names: Sequence[str], title: str) -> Chart | None:
     }
     layout = {
         "shapes": [*bands, one],
-        "xaxis": axes.ratio([limit for _, effect in rows for limit in (effect.low, effect.high)]),
+        "xaxis": axes.ratio(
+            [v for _, effect in rows for v in (effect.low, effect.estimate, effect.high) if not math.isnan(v)]
+        ),
         "yaxis": marks.ticks(_labels([row for row, _ in rows])),
     }
     alt = "; ".join(marks.ratio_said(row) for row, _ in rows)
@@ -152,7 +154,8 @@ def _bar(panel: Panel, rows: Sequence[Row], xs: Sequence[float], ys: Sequence[in
 def _ratio(row: Row) -> Effect | None:
     """The effect a logarithmic axis can show."""
     effect = row.comparison.effect if row.comparison else None
-    return effect if effect and effect.relative and effect.low > 0 and math.isfinite(effect.high) else None
+    fits = effect and effect.relative and effect.estimate > 0 and effect.low != 0 and effect.high != math.inf
+    return effect if fits else None
 
 
 def _labels(rows: Sequence[Row]) -> list[str]:

@@ -18,7 +18,7 @@ from enum import StrEnum
 from harness.model import Role, Run, Unit
 from reports import units
 from reports.compare import Comparison, Comparisons, Verdict
-from reports.summary import Summary
+from reports.summary import SMALLEST_N, Summary
 from reports.tidy import Tidy, emulated, runtimes
 
 MINUTE_S = 60.0
@@ -161,7 +161,7 @@ def _startup(evidence: _Evidence, box: str, kind: str) -> list[_Reading]:
     found = []
     slow = emulated(evidence.run, box)
     for s in evidence.of(box, "boot.ready"):
-        low, high = (s.low, s.high) if s.n >= 6 else (s.minimum, s.maximum)
+        low, high = (s.low, s.high) if s.n >= SMALLEST_N else (s.minimum, s.maximum)
         under, over = high < MINUTE_S, low >= MINUTE_S
         holds = (under if kind == CONTAINER else over) if under or over else None
         holds = None if slow and over else holds
@@ -178,7 +178,8 @@ def _performance(evidence: _Evidence, box: str, kind: str) -> list[_Reading]:
         metric = c.series.metric
         if c.series.runtime == box and metric.startswith("cpu.") and metric.endswith(".time") and c.effect.relative:
             work = metric.removeprefix("cpu.").removesuffix(".time")
-            span = f"{units.ratio(c.effect.estimate)} ({units.ratio_interval(c.effect.low, c.effect.high)})"
+            interval = units.ratio_interval(c.effect.low, c.effect.high)
+            span = units.ratio(c.effect.estimate) + (f" ({interval})" if interval != units.NOTHING else "")
             judged = _close(c) if kind == CONTAINER else _large_loss(c)
             found.append(_Reading(evidence.name(box), None if slow else judged, span, slow, work))
     return found

@@ -25,7 +25,7 @@ import pandas as pd
 from scipy import stats
 
 from harness.model import Better, Kind, Metric
-from reports.summary import Floats, Series, per_trial
+from reports.summary import SMALLEST_N, Floats, Series, per_trial
 from reports.tidy import SERIES, Tidy, emulated
 
 RESAMPLES = 10_000
@@ -51,7 +51,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """How far a series is from its reference, with a 95 % interval. `relative`: a ratio; else a difference."""
+    """How far a series is from its reference, with a 95 % interval. `relative`: a ratio; else a difference.
+
+    Three blocks have only ten different resamples: below six blocks, as for a median, the interval is NaN.
+    """
 
     estimate: float
     low: float
@@ -135,7 +138,9 @@ def compare(tidy: Tidy) -> Comparisons:
         for run, group in values.groupby("run", sort=False)
     }
     twins = {
-        series: _effect(arms[series], copy, resamplers[series.run]) for series, copy in copies.items() if series in arms
+        series: _effect(_Pair(series, tidy.metrics[series.metric], arms[series], copy), resamplers[series.run])
+        for series, copy in copies.items()
+        if series in arms
     }
     made = []
     for series, arm in arms.items():
@@ -168,7 +173,7 @@ class _Pair:
 
 
 def _compare(pair: _Pair, twin: Effect | None, resampler: _Resampler, slow: bool) -> Comparison:
-    effect = _effect(pair.base, pair.arm, resampler)
+    effect = _effect(pair, resampler)
     margin = _margin(pair, effect, twin)
     verdict = _verdict(pair, effect, margin.size)
     return Comparison(
@@ -195,15 +200,19 @@ def _floats(arm: Arm) -> Floats:
     return np.asarray(arm, dtype=np.float64)
 
 
-def _effect(base: Arm, arm: Arm, resampler: _Resampler) -> Effect:
-    centre, other = float(base.median()), float(arm.median())
-    bases, others = resampler.medians(base), resampler.medians(arm)
-    if centre <= 0:
-        low, high = np.nanquantile(others - bases, [0.025, 0.975])
-        return Effect(other - centre, float(low), float(high), relative=False)
+def _effect(pair: _Pair, resampler: _Resampler) -> Effect:
+    centre, other = float(pair.base.median()), float(pair.arm.median())
+    relative = centre > 0
+    estimate = other / centre if relative else other - centre
+    if pair.exact and not pair.varies:
+        return Effect(estimate, estimate, estimate, relative)
+    if pair.n < SMALLEST_N:
+        return Effect(estimate, math.nan, math.nan, relative)
+    bases, others = resampler.medians(pair.base), resampler.medians(pair.arm)
     with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = np.nanquantile(others / bases, [0.025, 0.975])
-    return Effect(other / centre, float(low), float(high))
+        resampled = others / bases if relative else others - bases
+    low, high = np.nanquantile(resampled, [0.025, 0.975])
+    return Effect(estimate, float(low), float(high), relative)
 
 
 def _margin(pair: _Pair, effect: Effect, twin: Effect | None) -> Margin:

@@ -103,7 +103,12 @@ def median_interval(values: Floats) -> tuple[float, float]:
 
 
 def outliers(values: Floats) -> npt.NDArray[np.bool_]:
-    """Marks values further from the median than ten robust standard deviations. Nothing is removed."""
+    """Marks values further from the median than ten robust standard deviations. Nothing is removed.
+
+    Below six values the deviation of the middle ones says nothing about the others, and nothing is marked.
+    """
+    if len(values) < SMALLEST_N:
+        return np.zeros(len(values), dtype=bool)
     distance = np.abs(values - np.median(values))
     mad = float(np.median(distance))
     return distance > OUTLIER_MADS * mad if mad > 0 else np.zeros(len(values), dtype=bool)

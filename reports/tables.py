@@ -5,6 +5,7 @@ A box without a number keeps its row and says why: it failed, was skipped, or ha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -61,7 +62,7 @@ class Row:
             return ""
         if s.exact:
             return units.interval(s.minimum, s.maximum, self.metric.unit) if s.varies else "exact"
-        return "n too small" if s.low != s.low else units.interval(s.low, s.high, self.metric.unit)
+        return "n too small" if math.isnan(s.low) else units.interval(s.low, s.high, self.metric.unit)
 
     @property
     def ratio(self) -> str:
@@ -75,7 +76,7 @@ class Row:
 
     @property
     def ratio_interval(self) -> str:
-        if self.comparison is None or self.comparison.exact:
+        if self.comparison is None or self.comparison.exact or math.isnan(self.comparison.effect.low):
             return ""
         effect = self.comparison.effect
         if effect.relative:

@@ -8,7 +8,7 @@ from harness import store
 from harness.model import Results
 from reports import analysis
 from reports.analysis import Analysis
-from tests.reports.planted import GOLDEN
+from tests.reports.golden import GOLDEN
 
 
 @pytest.fixture(scope="session")

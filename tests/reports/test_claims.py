@@ -13,7 +13,7 @@ from reports.analysis import Analysis
 from reports.claims import ClaimRow, Standing, claims
 from reports.compare import compare
 from reports.summary import summarise
-from tests.reports.planted import golden as planted_golden
+from tests.reports.golden import golden as planted_golden
 from tests.reports.planted import trial
 
 DAY = {"boot.ready": 0.02}

@@ -55,6 +55,12 @@ def test_too_few_blocks_give_values_and_no_verdict() -> None:
     assert _one(plant(Planting(ratios={"box": 40.0}, blocks=10))).verdict is Verdict.WORSE
 
 
+def test_below_six_blocks_a_ratio_has_no_interval() -> None:
+    found = _one(plant(Planting(ratios={"box": 40.0}, blocks=5)))
+    assert math.isnan(found.effect.low) and math.isnan(found.effect.high)
+    assert not math.isnan(_one(plant(Planting(ratios={"box": 40.0}, blocks=6))).effect.low)
+
+
 def test_inconclusive_says_how_many_blocks_would_decide() -> None:
     found = _one(plant(Planting(ratios={"box": 1.12}, sigma=0.15, seed=3)))
     assert found.verdict is Verdict.INCONCLUSIVE
