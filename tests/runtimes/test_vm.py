@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from harness import agent, images, kernels
+from harness import agent, images, kernels, marks
 from harness.cgroups import leftovers
 from harness.contract import Workspace
 from harness.errors import TrialFailed, TrialTimeout, Unsupported
-from harness.model import Prepared, Spec
+from harness.model import Spec
 from runtimes.vm import driver
 from runtimes.vm.driver import VmRuntime
 
 pytestmark = [pytest.mark.machine, pytest.mark.slow]
+
+Specs = Callable[..., Spec]
 
 READY_S = 60.0
 RUN_S = 20.0
@@ -35,19 +37,28 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runtime(home: Path, scratch: Path) -> Iterator[VmRuntime]:
-    made = driver.tcg(Workspace(store=home, scratch=scratch, mark="tare-vmtest"))
+def mark() -> Iterator[str]:
+    """Claimed like a run's, so that a sweep elsewhere on this host lets these boxes live."""
+    with marks.claimed(marks.new_id()) as mark:
+        yield mark
+
+
+@pytest.fixture(scope="module")
+def runtime(home: Path, scratch: Path, mark: str) -> Iterator[VmRuntime]:
+    made = driver.tcg(Workspace(store=home, scratch=scratch, mark=mark))
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
-def prepared(runtime: VmRuntime, home: Path) -> Prepared:
-    return runtime.prepare(images.build_tiny(home, kernels.provide(home)))
+def box_spec(runtime: VmRuntime, home: Path, mark: str) -> Specs:
+    prepared = runtime.prepare(images.build_tiny(home, kernels.provide(home)))
+    numbers = itertools.count()
+    return lambda **limits: Spec(name=f"{mark}-{next(numbers)}", prepared=prepared, **limits)
 
 
-def test_a_box_starts_runs_and_leaves_nothing_behind(runtime: VmRuntime, prepared: Prepared, scratch: Path) -> None:
-    with runtime.start(Spec(name="tare-vmtest-1", prepared=prepared)) as box:
+def test_a_box_starts_runs_and_leaves_nothing_behind(runtime: VmRuntime, box_spec: Specs, scratch: Path) -> None:
+    with runtime.start(box_spec()) as box:
         box.wait_ready(READY_S)
         (pid,) = box.pids()
         assert box.run(["echo", "weighed"], RUN_S).stdout == b"weighed\n"
@@ -60,22 +71,22 @@ def test_a_box_starts_runs_and_leaves_nothing_behind(runtime: VmRuntime, prepare
         assert (box.cgroup.memory_bytes() or 0) > 50 << 20
     assert not overlay.exists()
     assert not Path(f"/proc/{pid}").exists()
-    assert not leftovers("tare-vmtest-1")
+    assert not leftovers(box.name)
     assert not list(scratch.iterdir())
 
 
-def test_nothing_accumulates_over_boxes(runtime: VmRuntime, prepared: Prepared) -> None:
+def test_nothing_accumulates_over_boxes(runtime: VmRuntime, box_spec: Specs) -> None:
     counts = []
-    for number in (20, 21, 22):
-        with runtime.start(Spec(name=f"tare-vmtest-{number}", prepared=prepared)):
+    for _ in range(3):
+        with runtime.start(box_spec()):
             pass
         counts.append((len(list(Path("/proc/self/fd").iterdir())), threading.active_count()))
     # The first box makes libvirt open what it then keeps.
     assert counts[1] == counts[2]
 
 
-def test_the_guest_runs_the_same_bytes(runtime: VmRuntime, prepared: Prepared) -> None:
-    with runtime.start(Spec(name="tare-vmtest-2", prepared=prepared)) as box:
+def test_the_guest_runs_the_same_bytes(runtime: VmRuntime, box_spec: Specs) -> None:
+    with runtime.start(box_spec()) as box:
         box.wait_ready(READY_S)
         checked = box.run(["sh", "-c", f"cd / && sha256sum -c {agent.MANIFEST}"], RUN_S)
         environment = box.run(["env"], RUN_S).stdout.decode()
@@ -85,35 +96,35 @@ def test_the_guest_runs_the_same_bytes(runtime: VmRuntime, prepared: Prepared) -
     assert first.split(b"\0")[:-1] == [word.encode() for word in agent.ARGV]
 
 
-def test_phases_follow_one_another(runtime: VmRuntime, prepared: Prepared) -> None:
-    with runtime.start(Spec(name="tare-vmtest-3", prepared=prepared)) as box:
+def test_phases_follow_one_another(runtime: VmRuntime, box_spec: Specs) -> None:
+    with runtime.start(box_spec()) as box:
         assert [phase.name for phase in box.phases()] == ["create", "spawn"]
         box.wait_ready(READY_S)
         phases = box.phases()
     assert [phase.name for phase in phases] == ["create", "spawn", "kernel", "userspace"]
     assert all(phase.began_s < phase.ended_s for phase in phases)
-    assert all(one.ended_s == next_.began_s for one, next_ in pairwise(phases))
+    assert all(one.ended_s == next_.began_s for one, next_ in itertools.pairwise(phases))
 
 
-def test_documents_say_how_it_was_started(runtime: VmRuntime, prepared: Prepared) -> None:
-    with runtime.start(Spec(name="tare-vmtest-4", prepared=prepared)) as box:
+def test_documents_say_how_it_was_started(runtime: VmRuntime, box_spec: Specs) -> None:
+    with runtime.start(box_spec()) as box:
         texts = box.documents()
-    assert "<name>tare-vmtest-4</name>" in texts["domain.xml"]
+    assert f"<name>{box.name}</name>" in texts["domain.xml"]
     assert "quiet" in texts["kernel command line"]
     assert "-accel tcg" in texts["qemu command line"]
 
 
-def test_what_one_box_writes_no_other_sees(runtime: VmRuntime, prepared: Prepared) -> None:
-    for number in (5, 6):
-        with runtime.start(Spec(name=f"tare-vmtest-{number}", prepared=prepared)) as box:
+def test_what_one_box_writes_no_other_sees(runtime: VmRuntime, box_spec: Specs) -> None:
+    for _ in range(2):
+        with runtime.start(box_spec()) as box:
             box.wait_ready(READY_S)
             assert box.run(["test", "-e", "/written"], RUN_S).exit_code == 1
             assert box.run(["sh", "-c", "echo 1 >/written && sync"], RUN_S).exit_code == 0
 
 
-def test_limits_hold_from_the_first_instruction(runtime: VmRuntime, prepared: Prepared) -> None:
+def test_limits_hold_from_the_first_instruction(runtime: VmRuntime, box_spec: Specs) -> None:
     cpus = sorted(os.sched_getaffinity(0))[:2]
-    spec = Spec(name="tare-vmtest-7", prepared=prepared, cpuset=tuple(cpus), cpus=0.9, memory_bytes=192 << 20)
+    spec = box_spec(cpuset=tuple(cpus), cpus=0.9, memory_bytes=192 << 20)
     with runtime.start(spec) as box:
         box.wait_ready(READY_S)
         (pid,) = box.pids()
@@ -125,8 +136,8 @@ def test_limits_hold_from_the_first_instruction(runtime: VmRuntime, prepared: Pr
         assert box.cgroup.throttled_s() > 0
 
 
-def test_a_killed_qemu_fails_the_trial(runtime: VmRuntime, prepared: Prepared) -> None:
-    with runtime.start(Spec(name="tare-vmtest-8", prepared=prepared)) as box:
+def test_a_killed_qemu_fails_the_trial(runtime: VmRuntime, box_spec: Specs) -> None:
+    with runtime.start(box_spec()) as box:
         box.wait_ready(READY_S)
         (pid,) = box.pids()
         killer = threading.Timer(0.3, os.kill, (pid, 9))
@@ -137,28 +148,28 @@ def test_a_killed_qemu_fails_the_trial(runtime: VmRuntime, prepared: Prepared) -
         box.stop()
         assert box.pids() == frozenset()
         box.stop()
-    assert not leftovers("tare-vmtest-8")
+    assert not leftovers(box.name)
 
 
-def test_a_box_that_is_too_slow_is_a_timeout(runtime: VmRuntime, prepared: Prepared) -> None:
+def test_a_box_that_is_too_slow_is_a_timeout(runtime: VmRuntime, box_spec: Specs) -> None:
     with (
-        runtime.start(Spec(name="tare-vmtest-9", prepared=prepared)) as box,
+        runtime.start(box_spec()) as box,
         pytest.raises(TrialTimeout, match="did not become ready within"),
     ):
         box.wait_ready(0.05)
 
 
-def test_a_guest_without_enough_memory_fails_with_its_last_words(runtime: VmRuntime, prepared: Prepared) -> None:
+def test_a_guest_without_enough_memory_fails_with_its_last_words(runtime: VmRuntime, box_spec: Specs) -> None:
     with (
-        runtime.start(Spec(name="tare-vmtest-10", prepared=prepared, memory_bytes=40 << 20)) as box,
+        runtime.start(box_spec(memory_bytes=40 << 20)) as box,
         pytest.raises(TrialFailed) as caught,
     ):
         box.wait_ready(READY_S)
     assert not isinstance(caught.value, TrialTimeout)
 
 
-def test_pause_and_resume(runtime: VmRuntime, prepared: Prepared) -> None:
-    with runtime.start(Spec(name="tare-vmtest-11", prepared=prepared)) as box:
+def test_pause_and_resume(runtime: VmRuntime, box_spec: Specs) -> None:
+    with runtime.start(box_spec()) as box:
         box.wait_ready(READY_S)
         assert hasattr(box, "pause")
         box.pause()
@@ -166,9 +177,9 @@ def test_pause_and_resume(runtime: VmRuntime, prepared: Prepared) -> None:
             box.run(["true"], 0.5)
 
 
-def test_what_a_machine_cannot_do_is_said(runtime: VmRuntime, prepared: Prepared) -> None:
+def test_what_a_machine_cannot_do_is_said(runtime: VmRuntime, box_spec: Specs) -> None:
     with (
         pytest.raises(Unsupported, match="no network"),
-        runtime.start(Spec(name="tare-vmtest-12", prepared=prepared, network="bridge")),
+        runtime.start(box_spec(network="bridge")),
     ):
         pass
