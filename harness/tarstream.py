@@ -119,7 +119,7 @@ class TarStream:
             return b""
         if len(header) < _BLOCK:
             raise refused("is cut short")
-        if _number(header[148:156], "checksum") not in _checksums(header):
+        if _text(header[148:156]).strip().lstrip(b"0") not in _checksums(header):
             raise refused("is not a tar archive, or is damaged (a header's checksum is wrong)")
         return header
 
@@ -184,11 +184,11 @@ def _is_device(kind: Kind) -> bool:
     return kind in (Kind.CHARACTER, Kind.BLOCK)
 
 
-def _checksums(header: bytes) -> tuple[int, int]:
-    """The sum with its own field taken as blanks; some old writers summed signed bytes."""
+def _checksums(header: bytes) -> tuple[bytes, bytes]:
+    """The sum in octal, with its own field taken as blanks; some old writers summed signed bytes."""
     rest = header[:148] + header[156:]
     unsigned = 8 * 0x20 + sum(rest)
-    return unsigned, unsigned - 256 * sum(byte > 127 for byte in rest)
+    return b"%o" % unsigned, b"%o" % (unsigned - 256 * sum(byte > 127 for byte in rest))
 
 
 def _text(raw: bytes) -> bytes:
