@@ -80,7 +80,8 @@ def test_it_is_alone_in_namespaces_of_its_own(runtime: ContainerRuntime, box: Sp
         assert shell(instance, "ls /proc | grep -c '^[0-9]'") in ("3", "4", "5")  # the agent, sh, ls, grep
         assert shell(instance, "cut -d: -f3 /proc/self/cgroup | sort -u") == "/"
         assert shell(instance, "ls /sys/class/net") == "lo"
-        assert shell(instance, "(echo heard | nc -l -p 9 >/dev/null &); until nc 127.0.0.1 9 </dev/null; do :; done") == "heard"
+        heard = shell(instance, "(echo heard | nc -l -p 9 >/dev/null &); until nc 127.0.0.1 9 </dev/null; do :; done")
+        assert heard == "heard"
 
 
 def test_it_sees_its_own_mounts_and_nothing_of_the_host(runtime: ContainerRuntime, box: SpecFactory) -> None:
