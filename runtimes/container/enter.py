@@ -30,13 +30,17 @@ _TASK_ITSELF = b"0"
 
 
 class Descriptors(NamedTuple):
-    """What came with the request: the box's standard streams and where to say what failed; where its link is told."""
+    """What came with the request: the box's standard streams and where to say what failed.
+
+    And with a link: where the zygote says how its making went, and a way to ask the host about it.
+    """
 
     stdin: int
     stdout: int
     stderr: int
     report: int
     linked: int = -1
+    host: int = -1
 
 
 class Shared(NamedTuple):
@@ -142,6 +146,7 @@ def _bring_up_network(plan: Plan, descriptors: Descriptors) -> None:
         if code:
             raise OSError(code, f"make its link: {os.strerror(code)}")
         netlink.use_link(plan.link)
+        netlink.settle(descriptors.host, plan.link)
 
 
 def _allow_ping() -> None:

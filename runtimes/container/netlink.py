@@ -16,8 +16,8 @@ INSIDE = "eth0"
 """What a box's end is called in the box."""
 
 _NETLINK_ROUTE = 0
-_RTM_NEWLINK, _RTM_DELLINK, _RTM_NEWADDR, _RTM_NEWROUTE = 16, 17, 20, 24
-_REQUEST_ACK, _CREATE_EXCL = 0x1 | 0x4, 0x200 | 0x400
+_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_NEWADDR, _RTM_NEWROUTE = 16, 17, 18, 20, 24
+_REQUEST, _CHANGE, _MAKE = 0x1, 0x1 | 0x4, 0x1 | 0x4 | 0x200 | 0x400  # the last two are acknowledged
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_PID = 1, 3, 10, 18, 19
 _INFO_KIND, _INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
@@ -59,8 +59,28 @@ def use_link(link: Link) -> None:
     address += _attribute(_IFA_LOCAL, own) + _attribute(_IFA_ADDRESS, own) + _attribute(_IFA_BROADCAST, last)
     route = _ROUTE.pack(AF_INET, 0, 0, 0, _TABLE_MAIN, _PROTOCOL_STATIC, 0, _UNICAST, 0)
     route += _attribute(_RTA_GATEWAY, gateway) + _number(_RTA_OIF, index)
-    up = _message(_RTM_NEWLINK, _LINK.pack(0, 0, index, _IFF_UP, _IFF_UP), create=0)
+    up = _message(_RTM_NEWLINK, _LINK.pack(0, 0, index, _IFF_UP, _IFF_UP), _CHANGE)
     _ask(up, _message(_RTM_NEWADDR, address), _message(_RTM_NEWROUTE, route))
+
+
+def open_socket() -> int:
+    """A socket that stays the host's wherever it is inherited."""
+    return socket(AF_NETLINK, SOCK_RAW, _NETLINK_ROUTE).detach()
+
+
+def settle(host: int, link: Link) -> None:
+    """Returns when the link carries packets, as seen from that socket of the host's.
+
+    The kernel lets a port forward only in a moment of its own after both ends are up, and drops packets until then: a
+    lost first question for an address costs a second. Asked for a link (since Linux 6.8) it does that at once.
+    """
+    kernel = socket(AF_NETLINK, SOCK_RAW, _NETLINK_ROUTE, host)
+    name = _attribute(_IFLA_IFNAME, link.name.encode() + b"\0")
+    questions = (_LINK.pack(0, 0, 0, 0, 0) + name, _LINK.pack(0, 0, link.bridge, 0, 0))
+    kernel.sendto(b"".join(_message(_RTM_GETLINK, question, _REQUEST) for question in questions), (0, 0))
+    for _ in questions:
+        kernel.recv(_ANSWER_BYTES)
+    kernel.close()
 
 
 def delete_link(name: str) -> None:
@@ -69,7 +89,7 @@ def delete_link(name: str) -> None:
         index = if_nametoindex(name)
     except OSError:
         return
-    _ask(_message(_RTM_DELLINK, _LINK.pack(0, 0, index, 0, 0), create=0))
+    _ask(_message(_RTM_DELLINK, _LINK.pack(0, 0, index, 0, 0), _CHANGE))
 
 
 def hardware_address(address: str) -> bytes:
@@ -85,8 +105,8 @@ def _number(kind: int, value: int) -> bytes:
     return _attribute(kind, struct.pack("=I", value))
 
 
-def _message(kind: int, body: bytes, create: int = _CREATE_EXCL) -> bytes:
-    return _HEADER.pack(_HEADER.size + len(body), kind, _REQUEST_ACK | create, 0, 0) + body
+def _message(kind: int, body: bytes, flags: int = _MAKE) -> bytes:
+    return _HEADER.pack(_HEADER.size + len(body), kind, flags, 0, 0) + body
 
 
 def _ask(*messages: bytes) -> None:

@@ -62,7 +62,9 @@ def serve(control_fd: int) -> None:
 
 def _start(plan: Plan, received: tuple[int, ...], shared: Shared) -> tuple[int, socket]:
     """Clones a box and tells its birth on its status socket; a clone that fails is told on its report pipe (-1)."""
-    descriptors = Descriptors(*received[:4])._replace(linked=os.eventfd(0) if plan.link else -1)
+    descriptors = Descriptors(*received[:4])
+    if plan.link is not None:
+        descriptors = descriptors._replace(linked=os.eventfd(0), host=netlink.open_socket())
     status = socket(AF_UNIX, SOCK_SEQPACKET, 0, received[4])
     try:
         pid, pidfd = _clone(plan, shared.devices)

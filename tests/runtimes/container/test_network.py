@@ -243,6 +243,18 @@ def test_the_bridge_goes_with_the_run_and_the_links_with_their_boxes(
         instance.wait_ready(10)
 
 
+def test_the_first_packet_is_not_lost(runtime: ContainerRuntime, box: SpecFactory) -> None:
+    """A lost one costs a second or more: the kernel asks for an address, or connects, again only then."""
+    for _ in range(25):
+        with runtime.start(box(network="bridge")) as instance:
+            instance.wait_ready(10)
+            assert instance.address
+            began_s = time.monotonic()
+            with contextlib.suppress(ConnectionRefusedError):
+                socket.create_connection((instance.address, 9), timeout=5).close()
+            assert time.monotonic() - began_s < 0.9
+
+
 def test_thirty_two_at_once_have_addresses_of_their_own(
     runtime: ContainerRuntime, box: SpecFactory, host: Host
 ) -> None:
