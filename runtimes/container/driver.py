@@ -20,10 +20,11 @@ from harness.contract import Workspace
 from harness.errors import TrialFailed
 from harness.model import Artifact, Image, Prepared, Role, Spec, Support
 from runtimes.container import bridges, etc, probe, seccomp
-from runtimes.container.instance import ContainerInstance, Place, Streams
+from runtimes.container.box import Box
+from runtimes.container.instance import ContainerInstance, Streams
 from runtimes.container.launcher import Launcher
 from runtimes.container.network import Network, address_of
-from runtimes.container.planning import limits, plan
+from runtimes.container.planning import AGENT, Command, limits, plan
 
 
 class ContainerRuntime:
@@ -50,6 +51,13 @@ class ContainerRuntime:
     @contextmanager
     def start(self, spec: Spec) -> Iterator[ContainerInstance]:
         requested_s = time.monotonic()
+        with Streams() as streams, self.execute(spec, AGENT, streams.theirs) as box:
+            streams.hand_over()
+            yield ContainerInstance(box, streams, requested_s)
+
+    @contextmanager
+    def execute(self, spec: Spec, command: Command, streams: Sequence[int]) -> Iterator[Box]:
+        """A box with any first program and the caller's own standard streams. Leaving removes every trace."""
         with ExitStack() as undo:
             folder = self._workspace.scratch / spec.name
             folder.mkdir(parents=True)
@@ -60,14 +68,11 @@ class ContainerRuntime:
             etc.write(folder / "upper", Path(spec.prepared.image.root), spec.name, spec.network, link)
             cgroup = Cgroup.create(spec.name, limits(spec))
             undo.callback(cgroup.remove)
-            streams = undo.enter_context(Streams())
-            process = self._zygote().launch(plan(spec, cgroup, folder, link), streams.theirs)
+            process = self._zygote().launch(plan(spec, cgroup, folder, link, command), streams)
             undo.callback(process.close)
-            streams.hand_over()
-            place = Place(cgroup, folder, address_of(spec.network, link))
-            instance = ContainerInstance(place, process, streams, requested_s)
-            undo.callback(instance.stop)
-            yield instance
+            box = Box(cgroup, folder, address_of(spec.network, link), process)
+            undo.callback(box.stop)
+            yield box
 
     def close(self) -> None:
         self._network.close()

@@ -5,17 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from harness.agent import Channel
-from harness.cgroups import Cgroup
 from harness.contract import Completed
-from harness.errors import TrialTimeout
 from harness.model import Phase
 from runtimes.container import freezer
-from runtimes.container.launcher import END_DEADLINE_S, Process
+from runtimes.container.box import Box
 
 _LOG_BYTES = 64 << 10
 _DEATH_S = 1.0
@@ -52,24 +49,16 @@ class Streams:
             os.close(descriptor)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where on the host a box is: what it is charged to, what it writes to, where it can be reached."""
-
-    cgroup: Cgroup
-    folder: Path
-    address: str | None
-
-
 class ContainerInstance:
-    """See harness.contract.Pausable. Nothing of it is on the host but its place, its processes and its link."""
+    """See harness.contract.Pausable: a box whose first program is the agent."""
 
-    def __init__(self, place: Place, process: Process, streams: Streams, requested_s: float) -> None:
-        self.name = place.cgroup.name
-        self.cgroup = place.cgroup
-        self.address = place.address
-        self.disk_paths = (place.folder / "upper",)
-        self._process = process
+    def __init__(self, box: Box, streams: Streams, requested_s: float) -> None:
+        self.name = box.name
+        self.cgroup = box.cgroup
+        self.address = box.address
+        self.disk_paths = (box.folder / "upper",)
+        self.stop = box.stop
+        self._process = box.process
         self._streams = streams
         self._requested_s = requested_s
         self._channel = Channel(streams.stdout, streams.stdin, name=self.name, log_tail=self._log_tail)
@@ -107,14 +96,6 @@ class ContainerInstance:
 
     def resume(self) -> None:
         freezer.thaw(self.cgroup)
-
-    def stop(self) -> None:
-        """Kills everything in it, waits until the kernel has taken it apart, and removes its cgroup."""
-        self.cgroup.kill()
-        self._process.kill()
-        if not self._process.ended(END_DEADLINE_S):
-            raise TrialTimeout(f"{self.name} did not end within {END_DEADLINE_S:g} s of being killed")
-        self.cgroup.remove()
 
     def _log_tail(self) -> str:
         """What the box printed on its standard error, and how it ended if it has."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness import agent
@@ -19,13 +20,24 @@ _HOSTNAME_CHARACTERS = 64
 _OVERLAY_SYNTAX = ":,\\"
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """The first program of a box: `argv[0]` is a path in it."""
+
+    argv: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+AGENT = Command(agent.ARGV, tuple(agent.environment().items()))
+
+
 def limits(spec: Spec) -> Limits:
     """What the box may use, as the specification says and never without a bound on its processes."""
     pids = DEFAULT_PIDS if spec.pids is None else spec.pids
     return Limits(cpuset=spec.cpuset, cpus=spec.cpus, memory_bytes=spec.memory_bytes, pids=pids)
 
 
-def plan(spec: Spec, cgroup: Cgroup, folder: Path, link: Link | None = None) -> Plan:
+def plan(spec: Spec, cgroup: Cgroup, folder: Path, link: Link | None = None, command: Command = AGENT) -> Plan:
     """All that the zygote and its child need to know. Unsupported for what this container cannot do."""
     if spec.network not in KINDS:
         hint = f"there are: {', '.join(KINDS)}"
@@ -37,8 +49,8 @@ def plan(spec: Spec, cgroup: Cgroup, folder: Path, link: Link | None = None) -> 
     late = {tasks for key, tasks in v1.items() if key in _JOINED_LATE}
     return Plan(
         name=spec.name[:_HOSTNAME_CHARACTERS],
-        argv=agent.ARGV,
-        environment=tuple(agent.environment().items()),
+        argv=command.argv,
+        environment=command.environment,
         lower=lower,
         upper=upper,
         work=work,
