@@ -118,6 +118,11 @@ def open_connection(workspace: Workspace) -> Connection:
     return Connection(handle, folder, embedded=not uri or "/embed" in uri)
 
 
+def own_roots() -> frozenset[Path]:
+    """Folders this process is using, whatever their mark says."""
+    return frozenset(_roots.values())
+
+
 def find_emulator() -> Path:
     """QEMU's program; Unsupported when there is none."""
     found = shutil.which(EMULATOR)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness import marks
 from harness.cgroups import leftovers
-from runtimes.vm.connection import EMULATOR, ROOT_SUFFIX
+from runtimes.vm.connection import EMULATOR, ROOT_SUFFIX, own_roots
 from runtimes.vm.processes import Handle
 
 
@@ -53,7 +53,8 @@ def _cgroups(live: Callable[[str], bool]) -> Iterator[str]:
 
 
 def _folders(live: Callable[[str], bool]) -> Iterator[str]:
-    for folder in sorted(Path(tempfile.gettempdir()).glob(f"{marks.PREFIX}*{ROOT_SUFFIX}*")):
+    found = set(Path(tempfile.gettempdir()).glob(f"{marks.PREFIX}*{ROOT_SUFFIX}*"))
+    for folder in sorted(found - own_roots()):
         mark = folder.name.rpartition(ROOT_SUFFIX)[0]
         if not live(f"{mark}-0") and folder.lstat().st_uid == os.geteuid() and not folder.is_symlink():
             shutil.rmtree(folder, ignore_errors=True)
