@@ -218,6 +218,11 @@ def wrong_layer(maker: LayoutMaker) -> None:
     blob.write_bytes(data)
 
 
+def no_layers(maker: LayoutMaker) -> None:
+    maker.layers.clear()
+    maker.config["rootfs"]["diff_ids"] = []
+
+
 LAYOUTS: dict[str, tuple[Callable[[LayoutMaker], object], str]] = {
     "wrong digest": (wrong_layer, "layer 1 is not the one named"),
     "wrong size": (lambda maker: maker.layers[0].update(size=1), "where 1 were named"),
@@ -256,10 +261,7 @@ LAYOUTS: dict[str, tuple[Callable[[LayoutMaker], object], str]] = {
         "has 2 layers, and its configuration speaks of 1",
     ),
     "manifest and index at once": (lambda maker: maker.manifest.update(manifests=[]), "manifest and an index at once"),
-    "no layers": (
-        lambda maker: (maker.layers.clear(), maker.config["rootfs"].update(diff_ids=[])),
-        "has 0 layers",
-    ),
+    "no layers": (no_layers, "has 0 layers"),
     "index that is too large": (
         lambda maker: maker.index.update(annotations={"x": "x" * (9 << 20)}),
         "of more than 8 MiB",
