@@ -19,7 +19,7 @@ from _socket import AF_INET, SOCK_DGRAM, socket
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
-from runtimes.container import capabilities, masks, netlink, privileges, rootfs
+from runtimes.container import capabilities, masks, netlink, privileges, program, rootfs
 from runtimes.container import syscalls as sys_
 from runtimes.container.plan import Failure, Plan
 
@@ -27,6 +27,10 @@ _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 1
 _LOOPBACK_UP = struct.pack("16sh14x", b"lo", _IFF_UP)
 _TASK_ITSELF = b"0"
+
+NAMESPACES = sys_.CLONE_NEWNS | sys_.CLONE_NEWPID | sys_.CLONE_NEWIPC | sys_.CLONE_NEWUTS
+"""And a network namespace, unless the box is to have the host's. The cgroup namespace is not among them: the child
+unshares it once it has joined its cgroups."""
 
 
 class Descriptors(NamedTuple):
@@ -69,12 +73,18 @@ def enter(plan: Plan, descriptors: Descriptors, shared: Shared) -> NoReturn:
 def _steps(plan: Plan, descriptors: Descriptors, shared: Shared) -> Iterator[str]:
     """Names a step, then does it when asked for the next one."""
     yield "tie its life to the zygote"
+    os.close(shared.lifeline_write)
     _die_with_zygote(shared)
     yield "join its cgroups"
     late = _join_cgroups(plan)
+    if plan.join:
+        yield from _join_box(plan, late)
+        yield from _run_program(plan, descriptors, shared)
+        return
     yield "detach its mounts from the host's"
     sys_.set_propagation("/", sys_.MS_REC | sys_.MS_SLAVE)
     yield "mount its root"
+    mounts = rootfs.take_mounts(plan)
     rootfs.mount_root(plan)
     yield "enter its root"
     rootfs.enter_root(plan)
@@ -83,6 +93,8 @@ def _steps(plan: Plan, descriptors: Descriptors, shared: Shared) -> Iterator[str
     yield "make its devices"
     rootfs.make_devices()
     rootfs.make_tmp()
+    yield "mount what it was given"
+    rootfs.place_mounts(plan, mounts)
     yield "hide what is the host's"
     masks.cover()
     yield "join its memory and CPU cgroups"
@@ -100,13 +112,33 @@ def _steps(plan: Plan, descriptors: Descriptors, shared: Shared) -> Iterator[str
     masks.protect()
     if plan.read_only:
         rootfs.protect_root()
+    yield from _run_program(plan, descriptors, shared)
+
+
+def _join_box(plan: Plan, late: list[int]) -> Iterator[str]:
+    """Into a box that runs. Unreadable from now on: what is in there may look into any process it can see."""
+    yield "join its box"
+    sys_.prctl(sys_.PR_SET_DUMPABLE, 0)
+    for tasks in late:
+        os.write(tasks, _TASK_ITSELF)
+    namespaces = NAMESPACES | sys_.CLONE_NEWCGROUP | (0 if plan.network == "host" else sys_.CLONE_NEWNET)
+    box = os.pidfd_open(plan.join)
+    sys_.setns(box, namespaces & ~sys_.CLONE_NEWPID)
+    os.close(box)
+
+
+def _run_program(plan: Plan, descriptors: Descriptors, shared: Shared) -> Iterator[str]:
     yield "become an ordinary process"
-    _become_ordinary(descriptors)
+    program.take_streams(plan, (descriptors.stdin, descriptors.stdout, descriptors.stderr))
     yield "give up privileges"
     privileges.keep_only(capabilities.DEFAULT)
+    yield f"become its user in {plan.working_dir or '/'}"
+    program.become_user(plan)
+    _die_with_zygote(shared)
+    yield "confine itself"
     privileges.confine(shared.filter)
     yield f"execute {plan.argv[0]}"
-    os.execve(plan.argv[0], plan.argv, dict(plan.environment))
+    program.execute(plan)
 
 
 def _die_with_zygote(shared: Shared) -> None:
@@ -115,7 +147,6 @@ def _die_with_zygote(shared: Shared) -> None:
     Asking for the parent's pid instead would not do: from inside a new pid namespace it is always 0.
     """
     sys_.prctl(sys_.PR_SET_PDEATHSIG, sys_.SIGKILL)
-    os.close(shared.lifeline_write)
     poll = select.poll()
     poll.register(shared.lifeline, 0)
     if poll.poll(0):
@@ -154,13 +185,3 @@ def _allow_ping() -> None:
     setting = os.open("/proc/sys/net/ipv4/ping_group_range", os.O_WRONLY | os.O_CLOEXEC)
     os.write(setting, b"0 2147483647")
     os.close(setting)
-
-
-def _become_ordinary(descriptors: Descriptors) -> None:
-    """Its own session, the agent's streams, no other descriptor, no signal ignored."""
-    os.setsid()
-    for target, source in enumerate((descriptors.stdin, descriptors.stdout, descriptors.stderr)):
-        os.dup2(source, target)
-    sys_.close_range(3, sys_.CLOSE_RANGE_CLOEXEC)
-    for signal in (sys_.SIGPIPE, sys_.SIGXFSZ):
-        sys_.default_signal(signal)

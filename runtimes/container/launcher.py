@@ -55,12 +55,19 @@ class Process:
         self._status = status
         self._pidfd = pidfd
 
-    def kill(self) -> None:
-        """Kills it and with it, as it is PID 1 of its namespace, everything in the box. Harmless when it has ended."""
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Kills it and with it, if it is PID 1 of its namespace, everything in the box. Harmless when it has ended.
+
+        Another signal is sent as it is; a PID 1 that has no handler for it does not get it.
+        """
         try:
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+            signal.pidfd_send_signal(self._pidfd, number)
         except ProcessLookupError:
             return
+
+    def fileno(self) -> int:
+        """Readable once its end is known: for those who wait for several."""
+        return self._status.fileno()
 
     def ended(self, timeout_s: float) -> bool:
         """Whether it was reaped within that time: then nothing in the box runs any more."""

@@ -42,6 +42,8 @@ class Plan(NamedTuple):
     `read_only` is about the root; what is mounted on it (/dev/shm) is not concerned.
     `folder` is where the root is assembled: in the container's own mount namespace, so the host never sees it there.
     `network` is one of the names in network.py; `link` comes with those that have a bridge.
+    `user` is its number, its group's and those of further groups; nothing is root. `mounts` are a path of the host, one
+    of the box and whether it is read-only. `join` is the first process of a running box to be in; nothing is a new one.
     """
 
     name: str
@@ -58,6 +60,11 @@ class Plan(NamedTuple):
     read_only: bool
     network: str
     link: Link | None
+    working_dir: str = ""
+    user: tuple[int, ...] = ()
+    terminal: bool = False
+    mounts: tuple[tuple[str, str, bool], ...] = ()
+    join: int = 0
 
     def encode(self) -> bytes:
         # marshal knows plain tuples only

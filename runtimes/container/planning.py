@@ -22,10 +22,16 @@ _OVERLAY_SYNTAX = ":,\\"
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """The first program of a box: `argv[0]` is a path in it."""
+    """The first program of a box, and what it finds there; see plan.Plan for each."""
 
     argv: tuple[str, ...]
     environment: tuple[tuple[str, str], ...] = ()
+    working_dir: str = ""
+    user: tuple[int, ...] = ()
+    terminal: bool = False
+    mounts: tuple[tuple[str, str, bool], ...] = ()
+    read_only: bool = False
+    hostname: str = ""
 
 
 AGENT = Command(agent.ARGV, tuple(agent.environment().items()))
@@ -48,7 +54,7 @@ def plan(spec: Spec, cgroup: Cgroup, folder: Path, link: Link | None = None, com
     v1 = {key: str(path / "tasks") for key, path in cgroup.paths.items() if key != UNIFIED}
     late = {tasks for key, tasks in v1.items() if key in _JOINED_LATE}
     return Plan(
-        name=spec.name[:_HOSTNAME_CHARACTERS],
+        name=(command.hostname or spec.name)[:_HOSTNAME_CHARACTERS],
         argv=command.argv,
         environment=command.environment,
         lower=lower,
@@ -59,7 +65,11 @@ def plan(spec: Spec, cgroup: Cgroup, folder: Path, link: Link | None = None, com
         early=tuple(sorted(set(v1.values()) - late)),
         late=tuple(sorted(late)),
         cpuset=spec.cpuset,
-        read_only=False,
+        read_only=command.read_only,
         network=spec.network,
         link=link,
+        working_dir=command.working_dir,
+        user=command.user,
+        terminal=command.terminal,
+        mounts=command.mounts,
     )

@@ -10,6 +10,7 @@ look faster at I/O than it is. The price is that the kernel syncs the upper file
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 
@@ -26,6 +27,31 @@ _LINKS = (
 )
 _QUIET = sys_.MOUNT_ATTR_NOSUID | sys_.MOUNT_ATTR_NODEV | sys_.MOUNT_ATTR_NOEXEC
 _PTS_OPTIONS = (("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5"))  # 5 is the group tty nearly everywhere
+
+
+def take_mounts(plan: Plan) -> list[int]:
+    """What the box was given of the host's files, while the host's paths still lead there."""
+    return [sys_.clone_tree(source) for source, _, _ in plan.mounts]
+
+
+def place_mounts(plan: Plan, mounts: list[int]) -> None:
+    """From within the box's own root: wherever a link in the image leads, it leads to within it."""
+    for (_, target, read_only), mount in zip(plan.mounts, mounts, strict=True):
+        if read_only:
+            sys_.make_read_only(mount)
+        _make_target(target, is_folder=stat.S_ISDIR(os.fstat(mount).st_mode))
+        sys_.move_mount(mount, target)
+        os.close(mount)
+
+
+def _make_target(target: str, *, is_folder: bool) -> None:
+    """Missing folders on the way, and at its end what can be mounted on."""
+    parts = target.strip("/").split("/")
+    for count in range(1, len(parts) + is_folder):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir("/" + "/".join(parts[:count]), 0o755)  # noqa: PTH102 (pathlib is not loaded here)
+    if not is_folder:
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644))
 
 
 def mount_root(plan: Plan) -> None:

@@ -62,12 +62,14 @@ _FSCONFIG_SET_STRING = 1
 _FSCONFIG_CMD_CREATE = 6
 _NR_BPF = {"x86_64": 321, "s390x": 351, "ppc64le": 361}.get(os.uname().machine, 280)
 _NR_PIDFD_SEND_SIGNAL = 424
+_NR_OPEN_TREE = 428
 _NR_MOVE_MOUNT = 429
 _NR_FSOPEN = 430
 _NR_FSCONFIG = 431
 _NR_FSMOUNT = 432
 _NR_CLONE3 = 435
 _NR_CLOSE_RANGE = 436
+_NR_MOUNT_SETATTR = 442
 _CLONE_ARGS = struct.Struct("=11Q")
 _CAPABILITY_HEADER = struct.Struct("=Ii")
 _CAPABILITY_SETS = struct.Struct("=6I")
@@ -77,11 +79,14 @@ _BPF_LOAD = struct.Struct("=IIQQIIQ88x")
 _BPF_ATTACH = struct.Struct("=IIII112x")
 _LICENCE = b"Apache-2.0"
 _MESSAGE_BYTES = 4096
+_OPEN_TREE_CLONE, _AT_EMPTY_PATH, _AT_RECURSIVE = 1, 0x1000, 0x8000
+_MOUNT_ATTRIBUTES = struct.Struct("=4Q")  # to set, to clear, propagation, user namespace
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 _libc.prctl.argtypes = [c_int, c_ulong, c_ulong, c_ulong, c_ulong]
 _libc.capset.argtypes = [c_char_p, c_char_p]
 _libc.unshare.argtypes = [c_int]
+_libc.setns.argtypes = [c_int, c_int]
 _libc.mount.argtypes = [c_char_p, c_char_p, c_char_p, c_ulong, c_void_p]
 _libc.umount2.argtypes = [c_char_p, c_int]
 _libc.pivot_root.argtypes = [c_char_p, c_char_p]
@@ -100,6 +105,8 @@ def _raw(name: str, *argtypes: type[Any]) -> ctypes._NamedFuncPointer:
 
 
 _pidfd_send_signal = _raw("pidfd_send_signal", c_int, c_int, c_void_p, c_ulong)
+_open_tree = _raw("open_tree", c_int, c_char_p, c_ulong)
+_mount_setattr = _raw("mount_setattr", c_int, c_char_p, c_ulong, c_char_p, c_size_t)
 _move_mount = _raw("move_mount", c_int, c_char_p, c_int, c_char_p, c_ulong)
 _fsopen = _raw("fsopen", c_char_p, c_ulong)
 _fsconfig = _raw("fsconfig", c_int, c_ulong, c_char_p, c_char_p, c_int)
@@ -138,6 +145,11 @@ def clone3(flags: int, cgroup_fd: int | None = None) -> tuple[int, int]:
 
 def unshare(flags: int) -> None:
     _checked(_libc.unshare, flags)
+
+
+def setns(descriptor: int, flags: int) -> None:
+    """Into those namespaces of a process, by its pidfd, or into one by its own descriptor."""
+    _checked(_libc.setns, descriptor, flags)
 
 
 def prctl(option: int, value: int) -> None:
@@ -238,6 +250,19 @@ def _said(context: int) -> str:
                 return text.strip()
     except OSError:
         return ""
+
+
+def clone_tree(path: str) -> int:
+    """A copy of the mounts from there on, as a descriptor: a bind mount that is nowhere yet."""
+    flags = _OPEN_TREE_CLONE | _AT_RECURSIVE | os.O_CLOEXEC
+    return _checked(_open_tree, _NR_OPEN_TREE, AT_FDCWD, os.fsencode(path), flags)
+
+
+def make_read_only(mount_fd: int) -> None:
+    """All the mounts of that tree."""
+    wanted = _MOUNT_ATTRIBUTES.pack(MOUNT_ATTR_RDONLY, 0, 0, 0)
+    flags = _AT_EMPTY_PATH | _AT_RECURSIVE
+    _checked(_mount_setattr, _NR_MOUNT_SETATTR, mount_fd, b"", flags, wanted, len(wanted))
 
 
 def move_mount(mount_fd: int, path: str, *, below: int = AT_FDCWD) -> None:

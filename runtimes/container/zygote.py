@@ -20,12 +20,8 @@ from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_SEQP
 
 from runtimes.container import devices, netlink
 from runtimes.container import syscalls as sys_
-from runtimes.container.enter import Descriptors, Shared, enter
+from runtimes.container.enter import NAMESPACES, Descriptors, Shared, enter
 from runtimes.container.plan import BIRTH, DEATH, MESSAGE_BYTES, MESSAGE_DESCRIPTORS, PIDFD, Failure, Link, Plan
-
-NAMESPACES = sys_.CLONE_NEWNS | sys_.CLONE_NEWPID | sys_.CLONE_NEWIPC | sys_.CLONE_NEWUTS
-"""And a network namespace, unless the box is to have the host's. The cgroup namespace is not among them: the child
-unshares it once it has joined its cgroups."""
 
 _DESCRIPTORS = struct.Struct(f"={MESSAGE_DESCRIPTORS}i")
 
@@ -85,6 +81,8 @@ def _start(plan: Plan, received: tuple[int, ...], shared: Shared) -> tuple[int, 
 
 
 def _clone(plan: Plan, device_filter: int) -> tuple[int, int]:
+    if plan.join:
+        return _clone_into(plan)
     flags = NAMESPACES if plan.network == "host" else NAMESPACES | sys_.CLONE_NEWNET
     if not plan.unified:
         return sys_.clone3(flags)
@@ -94,6 +92,22 @@ def _clone(plan: Plan, device_filter: int) -> tuple[int, int]:
         return sys_.clone3(flags, folder)
     finally:
         os.close(folder)
+
+
+def _clone_into(plan: Plan) -> tuple[int, int]:
+    """A child in the pid namespace of a running box: only a parent can choose that. The box's first process is ours and
+    not reaped, so its number is nobody else's."""
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    box = os.pidfd_open(plan.join)
+    folder = os.open(plan.unified, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if plan.unified else None
+    try:
+        sys_.setns(box, sys_.CLONE_NEWPID)
+        return sys_.clone3(0, folder)
+    finally:
+        sys_.setns(own, sys_.CLONE_NEWPID)
+        for descriptor in (own, box, folder):
+            if descriptor is not None:
+                os.close(descriptor)
 
 
 def _link(link: Link, pid: int) -> int:
