@@ -65,3 +65,11 @@ def test_the_worked_suite_is_one(tmp_path: Path) -> None:
 def test_every_word_of_a_suite_is_documented() -> None:
     documented = set(re.findall(r"^\| `(\w+)`", (DOCS / "suites.md").read_text(), re.MULTILINE))
     assert documented == set(suites.Suite.__struct_fields__)
+
+
+def test_every_package_is_explained() -> None:
+    script = (DOCS.parent / "setup.sh").read_text()
+    body = script[script.index("packages() {") : script.index("\n}\n", script.index("packages() {"))]
+    wanted = {name for names in re.findall(r"echo (.*)", body) for name in names.split()}
+    explained = set(re.findall(r"`([a-z0-9-]+)`", (DOCS / "host.md").read_text()))
+    assert "qemu-system-x86" in wanted and wanted <= explained
