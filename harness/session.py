@@ -10,9 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from harness import log, plan, registry
+from harness import log, registry
 from harness.contract import Instance, Runtime, Scenario, Workspace
-from harness.errors import TrialFailed, Unsupported
+from harness.errors import TareError, TrialFailed, Unsupported
 from harness.model import Config, Feature, Image, Prepared, Spec, Support
 
 READY_TIMEOUT_S = 120.0
@@ -86,25 +86,35 @@ def workspaces(home: Path, scratch: Path, mark: str, options: Mapping[str, str])
 def opened(config: Config, image: Image, workspace: Callable[[str], Workspace], mark: str) -> Iterator[Session]:
     """Probes and prepares what the request names; everything is closed again when the block ends."""
     runtimes, supports = probe(wanted(config), workspace)
-    chosen = plan.choose_runtimes(config.runtimes, supports)
     session = Session(config, supports, names=(f"{mark}-{number}" for number in itertools.count(1)))
     with ExitStack() as stack:
-        for name, skip in chosen.items():
-            if skip:
-                continue
-            log.say(f"preparing {name}")
-            stack.callback(runtimes[name].close)
-            workspace(name).scratch.mkdir(parents=True, exist_ok=True)
-            try:
-                session.prepared[name] = runtimes[name].prepare(image)
-                session.runtimes[name] = runtimes[name]
-                _check_contents(session, name, image)
-                _warm_network(session, name)
-            except (Unsupported, TrialFailed) as error:
-                supports[name] = msgspec.structs.replace(
-                    supports[name], available=False, reason=str(error), hint=error.hint
-                )
+        for entry in config.runtimes:
+            # The next alternative is tried when one that promised to work cannot be prepared; its reason is kept.
+            for name in entry.split("|"):
+                if not supports[name].available:
+                    continue
+                stack.callback(runtimes[name].close)
+                workspace(name).scratch.mkdir(parents=True, exist_ok=True)
+                if _prepare(session, runtimes[name], image):
+                    break
         yield session
+
+
+def _prepare(session: Session, runtime: Runtime, image: Image) -> bool:
+    """Whether the runtime is ready to measure; if not, its support says why. Wrong bytes end the run."""
+    name = runtime.name
+    log.say(f"preparing {name}")
+    try:
+        session.prepared[name] = runtime.prepare(image)
+        session.runtimes[name] = runtime
+        _check_contents(session, name, image)
+        _warm_network(session, name)
+    except (Unsupported, TrialFailed) as error:
+        log.warn(f"{name} cannot be prepared: {error}{f' ({error.hint})' if error.hint else ''}")
+        session.supports[name] = msgspec.structs.replace(
+            session.supports[name], available=False, reason=str(error), hint=error.hint
+        )
+    return session.supports[name].available
 
 
 def _warm_network(session: Session, name: str) -> None:
@@ -132,10 +142,9 @@ def _check_contents(session: Session, name: str, image: Image) -> None:
         done = instance.run(["sh", "-c", _CHECK_SCRIPT], _CHECK_TIMEOUT_S)
         digest = f"sha256:{done.stdout.decode(errors='replace').split(' ')[0]}"
         if done.exit_code != 0 or digest != image.content_digest:
-            raise TrialFailed(
+            raise TareError(
                 f"{name} does not hold the image's bytes (inside {digest[:19]}, image {image.content_digest[:19]})",
                 hint="remove the cached copy of this image from TARE_HOME and prepare it again",
-                log=done.stderr.decode(errors="replace"),
             )
         session.digests_inside[name] = digest
         session.documents[name] = dict(instance.documents())

@@ -74,6 +74,7 @@ class FakeRuntime:
         self.fault = fault
         self.support = support or Support(available=True, features=(Feature.EXEC,))
         self.instances: list[FakeInstance] = []
+        self.instance_type = FakeInstance
 
     def probe(self) -> Support:
         return self.support
@@ -83,7 +84,7 @@ class FakeRuntime:
 
     @contextmanager
     def start(self, spec: Spec) -> Iterator[FakeInstance]:
-        instance = FakeInstance(spec.name, self.fault)
+        instance = self.instance_type(spec.name, self.fault)
         self.instances.append(instance)
         try:
             yield instance
