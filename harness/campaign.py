@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import msgspec
 
-from harness import host, images, kernels, log, marks, plan, registry, runner, session, store
+from harness import adaptive, host, images, kernels, log, marks, plan, registry, runner, session, store, taints
 from harness.contract import Scenario
 from harness.errors import UsageError
 from harness.model import Config, Image, Outcome, Results, Run, ScenarioFacts, Step, Trial
@@ -89,10 +89,21 @@ class Campaign:
     def _run(
         self, steps: Sequence[Step], opened: session.Session, scenarios: Sequence[Scenario], progress: Progress
     ) -> None:
-        measured = {_key(trial.step) for trial in self.previous.trials} if self.previous else set()
+        before = self.previous.trials if self.previous else ()
+        rule = adaptive.StopRule.of(opened.config, scenarios)
+        if rule is not None:
+            for trial in before:
+                rule.add(trial)
+        measured = {_key(trial.step) for trial in before}
         todo = [step for step in steps if _key(step) not in measured]
-        by_name = {scenario.name: scenario for scenario in scenarios}
-        for number, trial in enumerate(runner.execute(todo, opened, by_name, self._keep_log), 1):
+        execution = runner.Execution(
+            session=opened,
+            scenarios={scenario.name: scenario for scenario in scenarios},
+            keep_log=self._keep_log,
+            senses=runner.Senses(witness=taints.HostWitness(opened.config.cpuset)),
+            rule=rule,
+        )
+        for number, trial in enumerate(execution.trials(todo), 1):
             self.folder.append(trial)
             progress(trial, number + len(measured), len(steps))
 

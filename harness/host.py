@@ -97,37 +97,12 @@ def doubts(facts: dict[str, Any]) -> Iterator[Doubt]:
         yield Doubt(f"only {free_bytes >> 20} MiB are free on /", "preparing images may fail", "free some space")
 
 
-class Noise:
-    """Independent evidence of disturbance between two readings: steal and CPU pressure, as fractions of the time."""
-
-    def __init__(self) -> None:
-        self._before = _disturbance()
-
-    def read(self) -> dict[str, float]:
-        steal, total, pressure_us, running = _disturbance()
-        before_steal, before_total, before_pressure_us, _ = self._before
-        ticks = max(1, total - before_total)
-        evidence = {"steal": (steal - before_steal) / ticks, "running": float(running)}
-        if pressure_us is not None and before_pressure_us is not None:
-            elapsed_us = ticks / os.sysconf("SC_CLK_TCK") / (os.cpu_count() or 1) * 1e6
-            evidence["pressure"] = (pressure_us - before_pressure_us) / elapsed_us
-        return evidence
-
-
 def running_tasks() -> int:
     """Tasks that run or want to, ourselves included."""
     for line in Path("/proc/stat").read_text().splitlines():
         if line.startswith("procs_running"):
             return int(line.split()[1])
     return 0
-
-
-def _disturbance() -> tuple[int, int, int | None, int]:
-    ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    pressure_us: int | None = None
-    with contextlib.suppress(OSError):
-        pressure_us = int(Path("/proc/pressure/cpu").read_text().split("total=")[1].split()[0])
-    return ticks[7], sum(ticks), pressure_us, running_tasks()
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -5,6 +5,8 @@ Base units only: seconds, bytes, ratios. Raw samples only: every summary is deri
 
 History of the schema (readers accept unknown fields, refuse a newer major version by name):
     tare-result/1.0  first
+    tare-result/1.1  optional fields: Step.attempt, Metric.precision, Config.adaptive, .most_blocks, .precision,
+                     .repeat_tainted, .base_run, .base, Run.sessions; more in Trial.noise and .taints
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-SCHEMA = "tare-result/1.0"
+SCHEMA = "tare-result/1.1"
 
 Params = dict[str, str]
 
@@ -166,7 +168,8 @@ class Support(Value, frozen=True, kw_only=True):
 class Metric(Value, frozen=True, kw_only=True):
     """What a number is. `meaning` names the two instants, or the set that is counted.
 
-    `floor` is the smallest absolute difference of any practical interest, in the metric's unit.
+    `floor` is the smallest absolute difference of any practical interest, in the metric's unit; `precision` the half
+    width of a median's interval, relative to it, that is enough to stop measuring.
     """
 
     name: str
@@ -175,6 +178,7 @@ class Metric(Value, frozen=True, kw_only=True):
     kind: Kind = Kind.SAMPLED
     meaning: str
     floor: float = 0.0
+    precision: float = 0.02
 
 
 class Sample(Value, frozen=True):
@@ -193,13 +197,17 @@ class Cell(Value, frozen=True, kw_only=True):
 
 
 class Step(Value, frozen=True, kw_only=True):
-    """One entry of the plan. `skip` is the reason it will not run, or empty."""
+    """One entry of the plan. `skip` is the reason it will not run, or empty.
+
+    `attempt` is 1 for the one repetition a tainted trial gets at the end of its block; both stay in the results.
+    """
 
     cell: Cell
     block: int = 0
     position: int = 0
     warmup: bool = False
     skip: str = ""
+    attempt: int = 0
 
 
 class Trial(Value, frozen=True, kw_only=True):
@@ -226,7 +234,11 @@ class ScenarioFacts(Value, frozen=True, kw_only=True):
 
 
 class Config(Value, frozen=True, kw_only=True):
-    """The resolved request: everything that decides what will run."""
+    """The resolved request: everything that decides what will run.
+
+    `adaptive`: between 10 and `most_blocks` blocks, until every median's interval is within `precision` (None: each
+    metric's own); else exactly `blocks`. A runtime called `NAME@base` is NAME as `base` (run `base_run`) had it.
+    """
 
     suite: str
     scenarios: tuple[str, ...]
@@ -234,6 +246,10 @@ class Config(Value, frozen=True, kw_only=True):
     image: str = "tiny"
     blocks: int = 20
     warmup_blocks: int = 1
+    adaptive: bool = False
+    most_blocks: int = 60
+    precision: float | None = None
+    repeat_tainted: bool = True
     budget_s: float | None = None
     trial_timeout_s: float = 120.0
     settle_s: float = 5.0
@@ -247,6 +263,8 @@ class Config(Value, frozen=True, kw_only=True):
     kernel: str = ""
     modules: str = ""
     """A guest kernel somebody named, and the folder of its modules."""
+    base_run: str = ""
+    base: Config | None = None
 
 
 class Run(Value, frozen=True, kw_only=True, omit_defaults=False):
@@ -269,6 +287,8 @@ class Run(Value, frozen=True, kw_only=True, omit_defaults=False):
     documents: dict[str, dict[str, str]] = {}
     """Runtime → name → text: domain XML, kernel command line, cgroup layout."""
     warnings: tuple[str, ...] = ()
+    sessions: dict[str, int] = {}
+    """Of a merged run: the runs it was made of → their first block here."""
 
 
 class Results(Value, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 
+from harness import factors
 from harness.contract import Scenario
 from harness.model import Cell, Config, Params, Step, Support
 
@@ -30,6 +31,7 @@ def cells(config: Config, scenarios: Sequence[Scenario], chosen: Mapping[str, st
     """Every combination of scenario, runtime and parameters, and an A/A twin of each reference cell."""
     for scenario in scenarios:
         for params in _grid({**scenario.grid, **config.grid.get(scenario.name, {})}):
+            factors.check(params)
             for runtime in chosen:
                 yield Cell(scenario=scenario.name, runtime=runtime, params=params)
             if not chosen.get(config.reference, "not asked for"):
@@ -39,7 +41,8 @@ def cells(config: Config, scenarios: Sequence[Scenario], chosen: Mapping[str, st
 def plan(config: Config, scenarios: Sequence[Scenario], supports: Mapping[str, Support], seed: int) -> tuple[Step, ...]:
     """Skipped cells once, with their reason; then blocks, each holding every other cell once in a seeded order.
 
-    Interleaving is what protects a ratio: drift and a noisy neighbour then hit all cells alike.
+    Interleaving is what protects a ratio: drift and a noisy neighbour then hit all cells alike. An adaptive request is
+    planned to the most blocks it may take; whoever executes it stops where precision is reached.
     """
     chosen = choose_runtimes(config.runtimes, supports)
     by_name = {scenario.name: scenario for scenario in scenarios}
@@ -51,17 +54,22 @@ def plan(config: Config, scenarios: Sequence[Scenario], supports: Mapping[str, S
     shuffler = random.Random(seed)
     blocks = (
         Step(cell=cell, block=block, position=position, warmup=block < config.warmup_blocks)
-        for block in range(config.warmup_blocks + config.blocks)
+        for block in range(config.warmup_blocks + blocks_of(config))
         for position, cell in enumerate(shuffler.sample(runnable, len(runnable)))
     )
     return (*(step for step in steps if step.skip), *blocks)
+
+
+def blocks_of(config: Config) -> int:
+    """How many blocks a request may take."""
+    return config.most_blocks if config.adaptive else config.blocks
 
 
 def _reason(cell: Cell, scenario: Scenario, chosen: Mapping[str, str], supports: Mapping[str, Support]) -> str:
     if chosen[cell.runtime]:
         return chosen[cell.runtime]
     lacking = sorted(scenario.needs - set(supports[cell.runtime].features))
-    return f"{cell.runtime} has no {', '.join(lacking)}" if lacking else ""
+    return f"{cell.runtime} has no {', '.join(lacking)}" if lacking else factors.obstacle(cell.params)
 
 
 def _grid(grid: Mapping[str, Sequence[str]]) -> Iterator[Params]:

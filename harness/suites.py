@@ -32,6 +32,10 @@ class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     image: str = "tiny"
     blocks: int = 20
     warmup_blocks: int = 1
+    adaptive: bool = False
+    most_blocks: int = 60
+    precision: float | None = None
+    repeat_tainted: bool = True
     budget_s: float | None = None
     trial_timeout_s: float = 120.0
     settle_s: float = 5.0

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.model import SCHEMA
+
 
 def tare(home: Path, *words: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -77,7 +79,7 @@ def test_lists_and_plans_go_to_stdout(tmp_path: Path) -> None:
     assert "boot.ready" in tare(tmp_path, "list", "scenarios").stdout
     done = tare(tmp_path, "plan", "quick", "--runtime", "native", "--blocks", "2", "--seed", "1")
     assert done.returncode == 0
-    assert len(done.stdout.splitlines()) == 8 * 3
+    assert len(done.stdout.splitlines()) == 10 * 3
     assert done.stdout == tare(tmp_path, "plan", "quick", "--runtime", "native", "--blocks", "2", "--seed", "1").stdout
 
 
@@ -91,7 +93,7 @@ def test_a_native_run_is_measured_stored_and_reported(tmp_path: Path) -> None:
     (folder,) = (tmp_path / "runs").iterdir()
     header = json.loads((folder / "run.json").read_text())
     assert header["seed"] == 7
-    assert header["schema"] == "tare-result/1.0"
+    assert header["schema"] == SCHEMA
     assert header["digests_inside"]["native"] == header["images"]["tiny"]["content_digest"]
     assert len((folder / "trials.jsonl").read_text().splitlines()) == 4 * 3
     assert list((tmp_path / "scratch").iterdir()) == []

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from harness import plan, runner
+from harness.adaptive import StopRule
 from harness.contract import Absent, Bench, Finding, Scenario
 from harness.errors import TrialTimeout
-from harness.model import Outcome, Prepared, Sample, Support, Trial
+from harness.model import Cell, Outcome, Prepared, Sample, Step, Support, Trial
 from harness.session import Session
 from tests import fakes
 
@@ -28,7 +29,15 @@ def session(**runtimes: fakes.FakeRuntime) -> Session:
 def trials(opened: Session, scenario: Scenario, logs: list[str] | None = None) -> list[Trial]:
     steps = plan.plan(opened.config, [scenario], SUPPORTS, 1)
     kept: list[str] = [] if logs is None else logs
-    return list(runner.execute(steps, opened, {scenario.name: scenario}, lambda failure: kept.append(failure.text)))
+    quiet = runner.Senses(witness=Planted(), settle=lambda _: True)
+    return list(
+        runner.Execution(
+            session=opened,
+            scenarios={scenario.name: scenario},
+            keep_log=lambda failure: kept.append(failure.text),
+            senses=quiet,
+        ).trials(steps)
+    )
 
 
 def test_every_step_becomes_a_trial_with_its_samples() -> None:
@@ -96,14 +105,93 @@ def test_the_budget_ends_the_run_between_blocks() -> None:
     ticks = iter(range(0, 10_000, 4))
     steps = plan.plan(opened.config, [fakes.scenario()], SUPPORTS, 1)
     scenarios = {"boot": fakes.scenario()}
-    done = list(runner.execute(steps, opened, scenarios, lambda failure: None, clock=lambda: float(next(ticks))))
+    senses = runner.Senses(clock=lambda: float(next(ticks)), witness=Planted())
+    counted = runner.Execution(session=opened, scenarios=scenarios, keep_log=lambda _: None, senses=senses)
+    done = list(counted.trials(steps))
     blocks = [trial.step.block for trial in done]
     assert max(blocks) < 5
     assert all(blocks.count(block) == 3 for block in set(blocks))
 
 
+class Planted:
+    """A witness with a planted steal per trial, in the order of the trials."""
+
+    def __init__(self, *steal: float) -> None:
+        self._steal = iter(steal)
+
+    def begin(self) -> None:
+        """Nothing to remember."""
+
+    def evidence(self) -> dict[str, float]:
+        return {"steal": next(self._steal, 0.0)}
+
+
+def execution(opened: Session, *steal: float, **changes: object) -> runner.Execution:
+    return runner.Execution(
+        session=opened,
+        scenarios={"boot": fakes.scenario()},
+        keep_log=lambda _: None,
+        senses=runner.Senses(witness=Planted(*steal), settle=lambda _: True),
+        **changes,  # type: ignore[arg-type]  # one of its fields
+    )
+
+
+def test_a_tainted_trial_is_repeated_once_in_its_block_and_both_are_kept() -> None:
+    opened = session(fake=fakes.FakeRuntime(), native=fakes.FakeRuntime("native"))
+    steps = plan.plan(opened.config, [fakes.scenario()], SUPPORTS, 1)
+    # Warm-up: three trials, the first tainted. Block 1: three, the second tainted, and so is its repetition.
+    done = list(execution(opened, 0.9, 0.0, 0.0, 0.0, 0.9, 0.0, 0.9).trials(steps))
+    assert [len([t for t in done if t.step.block == block]) for block in range(4)] == [3, 4, 3, 3]
+    block = [trial for trial in done if trial.step.block == 1]
+    assert [(trial.step.attempt, trial.taints) for trial in block] == [
+        (0, ()),
+        (0, ("steal",)),
+        (0, ()),
+        (1, ("steal",)),
+    ]
+    assert block[1].step.cell == block[3].step.cell
+    opened.config = fakes.config(repeat_tainted=False)
+    assert len(list(execution(opened, *[0.9] * 12).trials(steps))) == 12
+
+
+def test_a_lost_trial_is_a_result_and_not_repeated() -> None:
+    opened = session(fake=fakes.FakeRuntime(fault=fakes.broken()), native=fakes.FakeRuntime("native"))
+    steps = plan.plan(fakes.config(runtimes=("fake",)), [fakes.scenario()], SUPPORTS, 1)
+    assert len(list(execution(opened, *[0.9] * 9).trials(steps))) == 4
+
+
+def test_precision_ends_a_run_between_blocks() -> None:
+    opened = session(fake=fakes.FakeRuntime(), native=fakes.FakeRuntime("native"))
+    opened.config = fakes.config(adaptive=True)
+    steps = plan.plan(opened.config, [fakes.scenario()], SUPPORTS, 1)
+    assert len(steps) == 3 * 61
+    rule = StopRule.of(opened.config, [fakes.scenario()])
+    done = list(execution(opened, rule=rule).trials(steps))
+    assert {trial.step.block for trial in done} == set(range(11))  # a warm-up, and the ten that always are
+
+
+def test_a_cell_that_cannot_be_prepared_is_a_failure() -> None:
+    broken = fakes.FakeRuntime(fault=fakes.broken("cannot be warmed"))
+    opened = session(fake=broken, native=fakes.FakeRuntime("native"))
+    warm = [Step(cell=Cell(scenario="boot", runtime="fake", params={"cache": "warm"}))]
+    (done,) = execution(opened).trials(warm)
+    assert (done.outcome, done.reason, done.samples) == (Outcome.FAILED, "cannot be warmed", ())
+    assert len(broken.instances) == 1  # the measurement itself was not begun
+
+
+def test_a_warm_cell_starts_one_box_more() -> None:
+    fake = fakes.FakeRuntime()
+    opened = session(fake=fake, native=fakes.FakeRuntime("native"))
+    warm = [Step(cell=Cell(scenario="boot", runtime="fake", params={"cache": "warm"}))]
+    assert next(iter(execution(opened).trials(warm))).outcome is Outcome.OK
+    assert len(fake.instances) == 2
+
+
 def test_settling_is_bounded() -> None:
-    assert runner.settle(0.05) < 1.0
+    began_s = time.monotonic()
+    runner.settle(0.05)
+    assert time.monotonic() - began_s < 1.0
+    assert runner.settle(0.0)  # not asked for, so nothing was missed
 
 
 def test_the_harness_itself_costs_microseconds() -> None:

@@ -10,11 +10,11 @@ import pytest
 
 from harness import store
 from harness.errors import UsageError
-from harness.model import Cell, Outcome, Run, Sample, Step, Trial
+from harness.model import SCHEMA, Cell, Outcome, Run, Sample, Step, Trial
 from tests import fakes
 
 
-def a_run(schema: str = "tare-result/1.0") -> Run:
+def a_run(schema: str = SCHEMA) -> Run:
     return Run(
         schema=schema, id="r", version="0", started_at="now", command=("tare",), seed=1, host={}, config=fakes.config(),
         supports={}, images={}, scenarios=(),
@@ -105,3 +105,10 @@ def test_a_run_that_never_began_leaves_no_folder(tmp_path: Path) -> None:
     folder = store.RunFolder.create(tmp_path, "r")
     folder.close()
     assert not folder.path.exists()
+
+
+def test_results_of_the_first_schema_are_still_read() -> None:
+    results = store.read(Path(__file__).parents[1] / "data" / "schema-1.0")
+    assert results.run.schema == "tare-result/1.0"
+    assert len(results.trials) == 40
+    assert (results.trials[0].step.attempt, results.run.config.adaptive, results.run.sessions) == (0, False, {})
