@@ -119,7 +119,7 @@ class TarStream:
             return b""
         if len(header) < _BLOCK:
             raise refused("is cut short")
-        if _text(header[148:156]).strip().lstrip(b"0") not in _checksums(header):
+        if not _is_summed(header):
             raise refused("is not a tar archive, or is damaged (a header's checksum is wrong)")
         return header
 
@@ -184,11 +184,12 @@ def _is_device(kind: Kind) -> bool:
     return kind in (Kind.CHARACTER, Kind.BLOCK)
 
 
-def _checksums(header: bytes) -> tuple[bytes, bytes]:
-    """The sum in octal, with its own field taken as blanks; some old writers summed signed bytes."""
-    rest = header[:148] + header[156:]
-    unsigned = 8 * 0x20 + sum(rest)
-    return b"%o" % unsigned, b"%o" % (unsigned - 256 * sum(byte > 127 for byte in rest))
+def _is_summed(header: bytes) -> bool:
+    """Whether the checksum is right: the sum of all bytes, its own field taken as blanks."""
+    said = _text(header[148:156]).strip().lstrip(b"0")
+    total = sum(header) - sum(header[148:156]) + 8 * 0x20
+    # Some old writers summed signed bytes.
+    return said == b"%o" % total or said == b"%o" % (total - 256 * sum(byte > 127 for byte in header))
 
 
 def _text(raw: bytes) -> bytes:
