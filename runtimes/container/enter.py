@@ -81,8 +81,6 @@ def _steps(plan: Plan, descriptors: Descriptors, shared: Shared) -> Iterator[str
         yield from _join_box(plan, late)
         yield from _run_program(plan, descriptors, shared)
         return
-    yield "detach its mounts from the host's"
-    sys_.set_propagation("/", sys_.MS_REC | sys_.MS_SLAVE)
     yield "mount its root"
     mounts = rootfs.take_mounts(plan)
     rootfs.mount_root(plan)

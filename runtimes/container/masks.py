@@ -11,7 +11,6 @@ Paths are safe here: /proc and /sys are folders, not links, of a root in which n
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 
@@ -39,15 +38,13 @@ def cover() -> None:
     _check_covers()
     for covers, targets in ((_EMPTY_FOLDER, FOLDERS), (_NOTHING, FILES)):
         for target in targets:
-            with contextlib.suppress(FileNotFoundError):
-                sys_.bind(covers, target)
+            sys_.bind_if_there(covers, target)
 
 
 def protect() -> None:
     """To be called after the last change below /proc/sys."""
     for target in UNCHANGEABLE:
-        with contextlib.suppress(FileNotFoundError):
-            sys_.bind(target, target)
+        if sys_.bind_if_there(target, target):
             sys_.remount(target, _FLAGS)
 
 

@@ -8,6 +8,7 @@ Numbers at and above 424 are the same on every architecture, the few below are l
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 from ctypes import c_char_p, c_int, c_long, c_size_t, c_ulong, c_void_p
@@ -188,8 +189,14 @@ def set_propagation(path: str, flags: int) -> None:
     _checked(_libc.mount, b"none", os.fsencode(path), None, flags, None)
 
 
-def bind(source: str, target: str) -> None:
-    _checked(_libc.mount, os.fsencode(source), os.fsencode(target), None, MS_BIND, None)
+def bind_if_there(source: str, target: str) -> bool:
+    """Mounts what is at `source` at `target` too; False, without the cost of an exception, when there is no target."""
+    if _libc.mount(source.encode(), target.encode(), None, MS_BIND, None) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number != errno.ENOENT:
+        raise OSError(number, f"mount: {os.strerror(number)}: {target}")
+    return False
 
 
 def remount(target: str, flags: int) -> None:

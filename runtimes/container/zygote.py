@@ -18,7 +18,7 @@ import struct
 import time
 from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket
 
-from runtimes.container import devices, netlink
+from runtimes.container import capabilities, devices, netlink, privileges
 from runtimes.container import syscalls as sys_
 from runtimes.container.enter import NAMESPACES, Descriptors, Shared, enter
 from runtimes.container.plan import BIRTH, DEATH, MESSAGE_BYTES, MESSAGE_DESCRIPTORS, PIDFD, Failure, Link, Plan
@@ -30,6 +30,9 @@ def serve(control_fd: int) -> None:
     """Serves until the harness is gone; leaves no box alive."""
     sys_.prctl(sys_.PR_SET_PDEATHSIG, sys_.SIGKILL)
     sys_.prctl(sys_.PR_SET_DUMPABLE, 0)  # a box on its way is a copy of this: nobody is to look into it or trace it
+    sys_.unshare(sys_.CLONE_NEWNS)  # mounts of the host come in here and so to the boxes, and nothing ever goes back
+    sys_.set_propagation("/", sys_.MS_REC | sys_.MS_SLAVE)
+    privileges.bound(capabilities.DEFAULT)
     sys_.close_range(control_fd + 1, 0)  # whatever the harness had open that exec let through
     control = socket(AF_UNIX, SOCK_SEQPACKET, 0, control_fd)
     filter_ = control.recv(MESSAGE_BYTES)
@@ -100,11 +103,14 @@ def _clone_into(plan: Plan) -> tuple[int, int]:
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     box = os.pidfd_open(plan.join)
     folder = os.open(plan.unified, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if plan.unified else None
+    pid = -1
     try:
         sys_.setns(box, sys_.CLONE_NEWPID)
-        return sys_.clone3(0, folder)
+        pid, pidfd = sys_.clone3(0, folder)
+        return pid, pidfd
     finally:
-        sys_.setns(own, sys_.CLONE_NEWPID)
+        if pid:
+            sys_.setns(own, sys_.CLONE_NEWPID)
         for descriptor in (own, box, folder):
             if descriptor is not None:
                 os.close(descriptor)
