@@ -186,9 +186,9 @@ def _pack_again(blob: Path, limits: Limits) -> str:
 
 
 def _add_agent(tree: Tree, work: Path) -> tuple[_Layer, dict[str, str]]:
-    """The last layer: busybox, the agent, and the list of all files with what they hold."""
+    """The last layer: busybox, the agent, a /tmp for it, and the list of all files with what they hold."""
     tree.begin_layer()
-    own = images.agent_entries()
+    own = [*([] if tree.has(b"tmp") else [images.Entry("tmp", 0o1777)]), *images.agent_entries()]
     for entry in own:
         tree.apply(_member(entry), [entry.data or b""])
     files = {file.path: file for file in tree.files() if file.path != agent.MANIFEST.lstrip("/").encode()}

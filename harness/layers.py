@@ -81,6 +81,10 @@ class Tree:
                 raise
             raise refused(f"holds the {member.kind.value} {member.shown} ({error.strerror})") from None
 
+    def has(self, name: bytes) -> bool:
+        """Whether anything of that name stands in the root."""
+        return _state(self._folders.root, name) is not None
+
     def files(self) -> Iterator[File]:
         """All regular files there are now, in no certain order."""
         for top, _, names, fd in os.fwalk(b".", dir_fd=self._folders.root.fd):

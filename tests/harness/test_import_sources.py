@@ -76,10 +76,17 @@ def test_a_layout_is_taken_as_it_is_and_gets_the_agent(tmp_path: Path, source: P
         gzip.compress(one, mtime=0) for one in (LOWER, UPPER)
     ]
     with tarfile.open(image.layers[-1].path) as last:
-        assert last.getnames() == [".tare", ".tare/agent", ".tare/busybox", ".tare/manifest"]
+        assert last.getnames() == ["tmp", ".tare", ".tare/agent", ".tare/busybox", ".tare/manifest"]
     check(image)
     assert sorted(one.name for one in Path(image.root, "etc").iterdir()) == ["new", "same"]
     assert images.find(tmp_path / "home", "app") == image
+
+
+def test_an_image_with_a_tmp_of_its_own_keeps_it(tmp_path: Path) -> None:
+    image = brought(tmp_path / "home", layout(tmp_path / "app", tar(folder("var/tmp"), link("tmp", "var/tmp"))))
+    assert str(Path(image.root, "tmp").readlink()) == "var/tmp"
+    with tarfile.open(image.layers[-1].path) as last:
+        assert "tmp" not in last.getnames()
 
 
 def test_what_the_image_wants_to_run_is_known(tmp_path: Path, source: Path) -> None:
@@ -163,7 +170,8 @@ def test_a_root_file_system_as_a_folder(tmp_path: Path) -> None:
     assert list((tree / "proc").iterdir()) == []
     (root / "null").unlink()
     here, there = (
-        {path: what for path, what in listing(one).items() if path[:5] not in (".tare", "proc")} for one in (tree, root)
+        {path: what for path, what in listing(one).items() if path[:5] not in (".tare", "proc", "tmp")}
+        for one in (tree, root)
     )
     assert here == there
     assert listing(tree)["proc"] == ("drwxr-xr-x", 0, 0, 0, None)
