@@ -14,9 +14,10 @@ from itertools import groupby
 
 from harness.model import Metric, Run, ScenarioFacts, Unit
 from reports import units
-from reports.compare import Comparison, Comparisons, Verdict
+from reports.compare import Comparison, Comparisons
 from reports.summary import Series, Summary
 from reports.tidy import Tidy, emulated, runtimes
+from reports.verdicts import Verdict
 
 EMULATION = "Emulation, which says nothing about hardware virtualization."
 _VERBS = {

@@ -11,9 +11,10 @@ import numpy as np
 from harness.model import Better, Kind, Outcome
 from reports import units
 from reports.answers import capital
-from reports.compare import MARGIN, SMALLEST_BLOCKS, Comparisons, compare
+from reports.compare import Comparisons, compare
 from reports.summary import Summary, outliers, per_trial
 from reports.tidy import SERIES, Tidy, emulated
+from reports.verdicts import MARGIN, SMALLEST_BLOCKS
 
 
 class Level(StrEnum):

@@ -10,9 +10,9 @@ import math
 from collections.abc import Sequence
 
 from reports import axes, marks
-from reports.compare import Effect
 from reports.marks import Chart, Panel, Part
 from reports.tables import Row
+from reports.verdicts import Effect
 
 SMALL = {"size": 12}
 

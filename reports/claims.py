@@ -17,9 +17,10 @@ from enum import StrEnum
 
 from harness.model import Role, Run, Unit
 from reports import units
-from reports.compare import Comparison, Comparisons, Verdict
+from reports.compare import Comparison, Comparisons
 from reports.summary import SMALLEST_N, Summary
 from reports.tidy import Tidy, emulated, runtimes
+from reports.verdicts import Verdict
 
 MINUTE_S = 60.0
 LARGE_LOSS = 1.20

@@ -14,9 +14,10 @@ import pandas as pd
 from harness.model import Metric, Run, ScenarioFacts
 from reports import units
 from reports.analysis import Analysis
-from reports.compare import Comparison, Verdict
+from reports.compare import Comparison
 from reports.summary import Summary
 from reports.tidy import runtimes
+from reports.verdicts import Verdict
 
 MARKS = {
     Verdict.WORSE: "▲",

@@ -13,7 +13,9 @@ from scipy import stats
 
 from harness.model import Better, Results
 from reports import tidy
-from reports.compare import RESAMPLES, Comparison, Verdict, compare, holm
+from reports.compare import Comparison, compare
+from reports.resample import RESAMPLES
+from reports.verdicts import Verdict, holm
 from tests.reports.planted import Planting, plant, trial
 
 
