@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from harness import cli_image
+from harness import cli_box, cli_image
 from harness.cli_image import KernelPath, Modules
 from harness.errors import TareError
 
@@ -27,6 +27,7 @@ app = typer.Typer(
     help="Weighs the boxes software runs in: processes, containers and virtual machines, with intervals.",
 )
 app.add_typer(cli_image.app, name="image")
+app.add_typer(cli_box.app, name="box")
 
 EXIT_USAGE, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED = 2, 3, 130
 
@@ -122,14 +123,18 @@ def run(
 @app.command("report")
 def report_(
     runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]…", help="Run names or folders.")] = None,
-    form: Annotated[str | None, typer.Option("--as", help="text, csv, html, …")] = None,
+    form: Annotated[str | None, typer.Option("--as", help="text, html, markdown, csv, … (tare list reports)")] = None,
     output: Annotated[
         list[str] | None, typer.Option("-o", "--output", metavar="FILE", help="Where to; - is stdout. Repeatable.")
     ] = None,
+    index: Annotated[bool, typer.Option("--index", help="A page over all runs there are, with their history.")] = False,
 ) -> None:
-    """Render one run, or several, as text, CSV or HTML."""
+    """Render one run, or several on one page, in any of the forms there are."""
     from harness import paths, render, store
 
+    if index:
+        render.render_index(paths.home(), output or [render.STDOUT])
+        return
     folders = [store.locate(paths.home(), one) for one in runs or ["latest"]]
     render.render(folders, output or [render.STDOUT], form)
 

@@ -6,6 +6,7 @@ import difflib
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from harness.boxes import Boxes
 from harness.contract import Report, Runtime, RuntimeFactory, Scenario, Workspace
 from harness.errors import UsageError
 
@@ -13,6 +14,7 @@ RUNTIMES = "tare.runtimes"
 SCENARIOS = "tare.scenarios"
 REPORTS = "tare.reports"
 SUITES = "tare.suites"
+COMMANDS = "tare.commands"
 
 
 def names(group: str) -> list[str]:
@@ -33,6 +35,12 @@ def scenario(name: str) -> Scenario:
 def report(name: str) -> Report:
     found: Report = _load(REPORTS, name)
     return found
+
+
+def boxes() -> Boxes:
+    """Whoever carries out `tare box`."""
+    made: Boxes = _load(COMMANDS, "box")()
+    return made
 
 
 def suite_packages() -> list[str]:

@@ -19,10 +19,10 @@ from harness.cgroups import Cgroup, leftovers
 from harness.contract import Workspace
 from harness.errors import TrialFailed
 from harness.model import Artifact, Image, Prepared, Role, Spec, Support
-from runtimes.container import bridges, etc, probe, seccomp
+from runtimes.container import boxstate, bridges, etc, probe, seccomp
 from runtimes.container.box import Box
 from runtimes.container.instance import ContainerInstance, Streams
-from runtimes.container.launcher import Launcher
+from runtimes.container.launcher import Launcher, Process
 from runtimes.container.network import Network, address_of
 from runtimes.container.planning import AGENT, Command, limits, plan
 
@@ -32,10 +32,11 @@ class ContainerRuntime:
 
     name = "container"
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, bridge: str = "") -> None:
+        """`bridge`: the mark of one that is shared with others; by default the run has its own."""
         self._workspace = workspace
         self._launcher: Launcher | None = None
-        self._network = Network(workspace.mark, workspace.scratch / "network.log")
+        self._network = Network(bridge or workspace.mark, workspace.scratch / "network.log")
 
     def probe(self) -> Support:
         return probe.probe(self._workspace)
@@ -74,6 +75,11 @@ class ContainerRuntime:
             undo.callback(box.stop)
             yield box
 
+    def join(self, box: Box, spec: Spec, command: Command, streams: Sequence[int]) -> Process:
+        """Another program in a box that runs, in all its namespaces and cgroups, as confined as its first one."""
+        joining = plan(spec, box.cgroup, box.folder, None, command)._replace(join=box.process.pid)
+        return self._zygote().launch(joining, streams)
+
     def close(self) -> None:
         self._network.close()
         if self._launcher is not None:
@@ -83,7 +89,7 @@ class ContainerRuntime:
     def sweep(self, live: Callable[[str], bool]) -> Sequence[str]:
         """Kills and removes the cgroups of dead runs, then their bridges; folders go with the runs' scratch space."""
         swept = [_sweep(cgroup) for name, cgroup in sorted(leftovers(marks.PREFIX).items()) if not live(name)]
-        return [*swept, *bridges.sweep(live)]
+        return [*swept, *bridges.sweep(live), *boxstate.sweep()]
 
     def _zygote(self) -> Launcher:
         """A zygote that was killed from outside is replaced: only the boxes it had are lost."""

@@ -120,7 +120,7 @@ def _join_box(plan: Plan, late: list[int]) -> Iterator[str]:
     for tasks in late:
         os.write(tasks, _TASK_ITSELF)
     namespaces = NAMESPACES | sys_.CLONE_NEWCGROUP | (0 if plan.network == "host" else sys_.CLONE_NEWNET)
-    box = os.pidfd_open(plan.join)
+    box = os.pidfd_open(1)  # as it is numbered in there, where the clone has put us
     sys_.setns(box, namespaces & ~sys_.CLONE_NEWPID)
     os.close(box)
 

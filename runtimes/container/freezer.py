@@ -26,6 +26,17 @@ def thaw(cgroup: Cgroup) -> None:
     _set(cgroup, frozen=False)
 
 
+def is_frozen(cgroup: Cgroup) -> bool:
+    """Whether it is held, by whoever."""
+    unified = cgroup.paths.get(UNIFIED)
+    try:
+        if unified is not None and (unified / "cgroup.events").exists():
+            return "frozen 1\n" in (unified / "cgroup.events").read_text()
+        return "freezer" in cgroup.paths and (cgroup.paths["freezer"] / "freezer.state").read_text().strip() == "FROZEN"
+    except FileNotFoundError:  # it has ended meanwhile
+        return False
+
+
 def _set(cgroup: Cgroup, *, frozen: bool) -> None:
     unified = cgroup.paths.get(UNIFIED)
     if unified is not None and (unified / "cgroup.freeze").exists():
