@@ -114,7 +114,7 @@ class VmRuntime:
             )
         link = self._open()
         with ExitStack() as stack:
-            cgroup = Cgroup.create(spec.name, Limits(cpuset=spec.cpuset, cpus=spec.cpus))
+            cgroup = _cgroup(spec)
             stack.callback(cgroup.remove)
             listeners = stack.enter_context(launch.listening(link.folder, spec.name))
             machine = self._machine(spec, listeners)
@@ -174,3 +174,11 @@ def _versions() -> str:
     """QEMU's own words, and libvirt's number."""
     said = proc.run([str(connection.find_emulator()), "--version"], hint=connection.INSTALL_HINT)
     return f"QEMU {said.split('version ')[-1].split()[0]}, libvirt {connection.library_version()}"
+
+
+def _cgroup(spec: Spec) -> Cgroup:
+    """No memory limit: guest memory limits itself, and QEMU's own must not be taken from it."""
+    try:
+        return Cgroup.create(spec.name, Limits(cpuset=spec.cpuset, cpus=spec.cpus))
+    except PermissionError as error:
+        raise Unsupported(f"no permission to make the cgroup {error.filename}", hint="run as root") from None

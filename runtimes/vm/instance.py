@@ -18,7 +18,7 @@ from runtimes.vm.connection import Domain
 from runtimes.vm.console import Console
 from runtimes.vm.domain import Machine
 from runtimes.vm.placement import UnifiedMove
-from runtimes.vm.processes import Handle
+from runtimes.vm.processes import EXIT_DEADLINE_S, Handle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,7 @@ class Parts:
     """What a box is made of, each made by the driver and taken apart by `VmInstance.stop`."""
 
     domain: Domain
+    embedded: bool
     qemu: Handle
     console: Console
     agent: socket.socket
@@ -117,8 +118,11 @@ class VmInstance:
             return
         self._stopped = True
         self._parts.move.join()
-        self._parts.qemu.kill()
+        if self._parts.embedded:
+            self._parts.qemu.kill()
+        # libvirt looks for the pid every 200 ms, so this takes 0.2 s; a daemon's QEMU is the daemon's to end.
         self._parts.domain.destroy()
+        self._parts.qemu.wait(EXIT_DEADLINE_S)
         self._parts.console.close()
         self._parts.agent.close()
         self._parts.qemu.close()

@@ -69,6 +69,7 @@ def boot(link: Connection, machine: Machine, cgroup: Cgroup, listeners: Listener
         resumed_s = time.monotonic()
         parts = Parts(
             domain=domain,
+            embedded=link.embedded,
             qemu=qemu,
             console=Console(console_end, initrd.MARKER),
             agent=agent_end,

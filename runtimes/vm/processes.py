@@ -22,7 +22,7 @@ from harness.errors import TareError
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
 _UCRED = struct.Struct("3i")
-_EXIT_DEADLINE_S = 10.0
+EXIT_DEADLINE_S = 10.0
 
 
 @contextmanager
@@ -74,7 +74,7 @@ class Handle:
         """SIGKILL, and returns when it is gone and, if it was our child, collected."""
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._fd, signal.SIGKILL)
-        self.wait(_EXIT_DEADLINE_S)
+        self.wait(EXIT_DEADLINE_S)
 
     def wait(self, timeout_s: float) -> None:
         """Returns when it has ended; TareError when it does not in time."""
