@@ -92,6 +92,11 @@ def hex_of(digest: str) -> str:
     return digest.partition(":")[2]
 
 
+def is_compressed(media_type: str) -> bool:
+    """Whether a layer of that type travels packed. `docker save` writes plain ones, and they are kept as they are."""
+    return not media_type.endswith("tar")
+
+
 class Layout:
     """One OCI image layout folder."""
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import agent, cgroups
+from harness import agent, cgroups, oci
 from harness.contract import Completed, Workspace
 from harness.errors import TrialFailed
 from harness.model import Artifact, Feature, Image, Phase, Prepared, Role, Spec, Support
@@ -136,7 +136,10 @@ class NativeRuntime:
         return Support(available=True, version=f"Linux {os.uname().release}", features=(Feature.EXEC, Feature.NETWORK))
 
     def prepare(self, image: Image) -> Prepared:
-        layers = (Artifact(role=Role.LAYER, path=layer.path, compressed=True) for layer in image.layers)
+        layers = (
+            Artifact(role=Role.LAYER, path=layer.path, compressed=oci.is_compressed(layer.media_type))
+            for layer in image.layers
+        )
         return Prepared(image=image, artifacts=(Artifact(role=Role.ROOT, path=image.root), *layers))
 
     @contextmanager
