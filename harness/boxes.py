@@ -22,22 +22,29 @@ class Attached:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """As they were said: sizes as `64m`, CPUs as `0-1,3`; empty where nothing was said."""
+
+    memory: str = ""
+    cpus: float | None = None
+    pids: int | None = None
+    cpuset: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """A box somebody wants, as it was said: sizes as `64m`, CPUs as `0-1,3`; empty where nothing was said."""
+    """A box somebody wants."""
 
     image: str
     command: Sequence[str]
     attached: Attached
+    limits: Limits
     name: str = ""
     detach: bool = False
     remove: bool = False
     publish: Sequence[str] = ()
     mounts: Sequence[str] = ()
     network: str = ""
-    memory: str = ""
-    cpus: float | None = None
-    pids: int | None = None
-    cpuset: str = ""
     read_only: bool = False
 
 

@@ -25,6 +25,12 @@ Interactive = Annotated[bool, typer.Option("-i", "--interactive", help="It reads
 Tty = Annotated[bool, typer.Option("-t", "--tty", help="It gets a terminal.")]
 User = Annotated[str, typer.Option("-u", "--user", metavar="USER[:GROUP]", help="Names of the image, or numbers.")]
 Env = Annotated[list[str] | None, typer.Option("-e", "--env", metavar="NAME[=VALUE]", help="Repeatable.")]
+Publish = Annotated[
+    list[str] | None, typer.Option("-p", "--publish", metavar="[IP:]HOST:BOX", help="A TCP port; repeatable.")
+]
+Mount = Annotated[
+    list[str] | None, typer.Option("--mount", metavar="HOST:BOX[:ro]", help="A path of the host; repeatable.")
+]
 Workdir = Annotated[str, typer.Option("-w", "--workdir", metavar="DIR", help="The folder it starts in.")]
 
 
@@ -55,9 +61,7 @@ def run(
     detach: Annotated[bool, typer.Option("-d", "--detach", help="Print its name and let it be.")] = False,
     interactive: Interactive = False,
     tty: Tty = False,
-    publish: Annotated[
-        list[str] | None, typer.Option("-p", "--publish", metavar="[IP:]HOST:BOX", help="A TCP port; repeatable.")
-    ] = None,
+    publish: Publish = None,
     memory: Annotated[str, typer.Option(metavar="SIZE", help="As 64m or 1g.")] = "",
     cpus: Annotated[float | None, typer.Option(metavar="N", help="A quota: 0.5 is half a CPU.")] = None,
     pids: Annotated[int | None, typer.Option(metavar="N", help="Processes and threads at most.")] = None,
@@ -66,30 +70,26 @@ def run(
     read_only: Annotated[bool, typer.Option("--read-only", help="Its root cannot be written to.")] = False,
     user: User = "",
     env: Env = None,
-    mount: Annotated[
-        list[str] | None, typer.Option("--mount", metavar="HOST:BOX[:ro]", help="A path of the host; repeatable.")
-    ] = None,
+    mount: Mount = None,
     workdir: Workdir = "",
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="Else one is made up.")] = "",
     remove: Annotated[bool, typer.Option("--rm", help="Forget it when it has ended.")] = False,
 ) -> None:
     """Start a box. Ends as its program does: 125 our error, 126 cannot be executed, 127 not there, 128+n a signal."""
-    from harness.boxes import Attached, Wish
+    from harness.boxes import Attached, Limits, Wish
 
+    attached = Attached(interactive=interactive, tty=tty, user=user, env=env or (), folder=workdir)
     wish = Wish(
         image=image,
         command=command or (),
-        attached=Attached(interactive=interactive, tty=tty, user=user, env=env or (), folder=workdir),
+        attached=attached,
+        limits=Limits(memory=memory, cpus=cpus, pids=pids, cpuset=cpuset),
         name=name,
         detach=detach,
         remove=remove,
         publish=publish or (),
         mounts=mount or (),
         network=network,
-        memory=memory,
-        cpus=cpus,
-        pids=pids,
-        cpuset=cpuset,
         read_only=read_only,
     )
     with _as_docker():

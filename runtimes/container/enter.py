@@ -86,15 +86,7 @@ def _steps(plan: Plan, descriptors: Descriptors, shared: Shared) -> Iterator[str
     rootfs.mount_root(plan)
     yield "enter its root"
     rootfs.enter_root(plan)
-    yield "mount /proc and /sys"
-    rootfs.mount_kernel_views()
-    yield "make its devices"
-    rootfs.make_devices()
-    rootfs.make_tmp()
-    yield "mount what it was given"
-    rootfs.place_mounts(plan, mounts)
-    yield "hide what is the host's"
-    masks.cover()
+    yield from _furnish(plan, mounts)
     yield "join its memory and CPU cgroups"
     for tasks in late:
         os.write(tasks, _TASK_ITSELF)
@@ -111,6 +103,18 @@ def _steps(plan: Plan, descriptors: Descriptors, shared: Shared) -> Iterator[str
     if plan.read_only:
         rootfs.protect_root()
     yield from _run_program(plan, descriptors, shared)
+
+
+def _furnish(plan: Plan, mounts: list[int]) -> Iterator[str]:
+    yield "mount /proc and /sys"
+    rootfs.mount_kernel_views()
+    yield "make its devices"
+    rootfs.make_devices()
+    rootfs.make_tmp()
+    yield "mount what it was given"
+    rootfs.place_mounts(plan, mounts)
+    yield "hide what is the host's"
+    masks.cover()
 
 
 def _join_box(plan: Plan, late: list[int]) -> Iterator[str]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from harness import agent
 from harness.boxes import Attached, Wish
@@ -22,7 +23,11 @@ LEAST_MEMORY_BYTES = 4 << 20
 LEAST_CPUS = 0.01
 """A millisecond in each period, the least the kernel takes."""
 
+MOST_PIDS = 1 << 22
+"""More no kernel can number."""
+
 DEFAULT_MEMORY_BYTES = 256 << 20
+Number = TypeVar("Number", int, float)
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 _SIZE = re.compile(r"(\d+)([bkmg]?)i?b?", re.IGNORECASE)
 _UNITS = {"": 0, "b": 0, "k": 10, "m": 20, "g": 30}
@@ -66,22 +71,16 @@ def order(wish: Wish, image: Image, name: str) -> Order:
         raise UsageError(f"the network {network} has no ports to publish", hint=f"use one of: {', '.join(KINDS[1:4])}")
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot be the name of a box", hint="letters, digits, and _ . - after the first")
-    least = wish.pids is None or wish.pids >= 1
-    if not least or (wish.cpus is not None and not LEAST_CPUS <= wish.cpus <= (os.cpu_count() or 1)):
-        raise UsageError(
-            f"{'--cpus' if least else '--pids'} is out of range",
-            hint=f"--pids is at least 1, --cpus from {LEAST_CPUS} to {os.cpu_count()}",
-        )
     return Order(
         name=name,
         image=image,
         command=command(wish, image, name),
         ports=tuple(map(port, wish.publish)),
         network=network,
-        memory_bytes=memory_bytes(wish.memory),
-        cpus=wish.cpus,
-        pids=wish.pids,
-        cpuset=cpuset(wish.cpuset),
+        memory_bytes=memory_bytes(wish.limits.memory),
+        cpus=_within("--cpus", wish.limits.cpus, LEAST_CPUS, os.cpu_count() or 1),
+        pids=_within("--pids", wish.limits.pids, 1, MOST_PIDS),
+        cpuset=cpuset(wish.limits.cpuset),
         remove=wish.remove,
     )
 
@@ -133,6 +132,12 @@ def memory_bytes(said: str) -> int:
     if size < LEAST_MEMORY_BYTES:
         raise UsageError(f"--memory {said} is too little for any box", hint=f"at least {LEAST_MEMORY_BYTES >> 20}m")
     return size
+
+
+def _within(option: str, said: Number | None, least: float, most: float) -> Number | None:
+    if said is not None and not least <= said <= most:
+        raise UsageError(f"{option} {said} is out of range", hint=f"from {least} to {most}")
+    return said
 
 
 def cpuset(said: str) -> tuple[int, ...]:
