@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from harness import marks
+from harness import marks, oci
 from harness.cgroups import Cgroup, leftovers
 from harness.contract import Workspace
 from harness.errors import TrialFailed
@@ -24,7 +24,7 @@ from runtimes.container.box import Box
 from runtimes.container.instance import ContainerInstance, Streams
 from runtimes.container.launcher import Launcher, Process
 from runtimes.container.network import Network, address_of
-from runtimes.container.planning import AGENT, Command, limits, plan
+from runtimes.container.planning import AGENT, Command, controllers, limits, plan
 
 
 class ContainerRuntime:
@@ -46,7 +46,10 @@ class ContainerRuntime:
         if not Path(image.root).is_dir():
             raise TrialFailed(f"image {image.name} has no unpacked tree at {image.root}", hint="build the image again")
         self._zygote()
-        layers = (Artifact(role=Role.LAYER, path=layer.path, compressed=True) for layer in image.layers)
+        layers = (
+            Artifact(role=Role.LAYER, path=layer.path, compressed=oci.is_compressed(layer.media_type))
+            for layer in image.layers
+        )
         return Prepared(image=image, artifacts=(Artifact(role=Role.ROOT, path=image.root), *layers))
 
     @contextmanager
@@ -67,7 +70,7 @@ class ContainerRuntime:
             (folder / "work").mkdir()
             link = undo.enter_context(self._network.linked(spec.name, spec.network))
             etc.write(folder / "upper", Path(spec.prepared.image.root), spec.name, spec.network, link)
-            cgroup = Cgroup.create(spec.name, limits(spec))
+            cgroup = Cgroup.create(spec.name, limits(spec), controllers(spec))
             undo.callback(cgroup.remove)
             process = self._zygote().launch(plan(spec, cgroup, folder, link, command), streams)
             undo.callback(process.close)

@@ -54,6 +54,7 @@ class Process:
         """Negative: the signal that ended it. None: not ended yet, or the zygote died before it could say."""
         self._status = status
         self._pidfd = pidfd
+        self._mounts = self._hold_mounts()
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Kills it and with it, if it is PID 1 of its namespace, everything in the box. Harmless when it has ended.
@@ -81,8 +82,26 @@ class Process:
         return True
 
     def close(self) -> None:
+        """Lets go of it, and of its mounts: the kernel takes them apart now."""
         self._status.close()
         os.close(self._pidfd)
+        if self._mounts is not None:
+            os.close(self._mounts)
+
+    def _hold_mounts(self) -> int | None:
+        """Its mount namespace, kept from ending with it.
+
+        The kernel reports a death after it has taken the mounts apart, which for an overlay means to write out all of
+        the disk below it, whoever's data that is. Held here, they go when we say so, and the death is seen at once.
+        """
+        try:
+            mounts = os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None  # it has ended already
+        if _readable(self._pidfd, 0):
+            os.close(mounts)  # it has ended, and the number may be another's by now
+            return None
+        return mounts
 
 
 class Launcher:
