@@ -40,6 +40,13 @@ def test_a_row_is_judged_by_its_median() -> None:
     ]
 
 
+@pytest.mark.parametrize(("value", "verdict"), [(0.5, "missed"), (0.95, "met"), (1.0, "missed")])
+def test_a_row_may_have_a_bound_on_either_side(value: float, verdict: str) -> None:
+    row = Row("coverage", "", (value,), at_least=0.93, at_most=0.99)
+    assert row.verdict == verdict
+    assert "≥ 0.93 ≤ 0.99" in frame.table([row])
+
+
 def test_the_table_says_what_was_measured() -> None:
     lines = frame.table(frame.measure([quick, slow, curious, impossible])).splitlines()
     assert lines[0].split() == ["what", "measured", "target", "verdict", "n", "spread"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import time
@@ -13,7 +14,7 @@ from harness.errors import TareError
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One number: its raw values, and the bound its median must not exceed, if there is one.
+    """One number: its raw values, and the bounds its median must keep, if there are any.
 
     `reason` says why nothing could be measured; a bound that could not be looked at counts as missed.
     """
@@ -23,6 +24,7 @@ class Row:
     values: tuple[float, ...]
     at_most: float | None = None
     reason: str = ""
+    at_least: float | None = None
 
     @property
     def measured(self) -> float | None:
@@ -32,9 +34,11 @@ class Row:
     def verdict(self) -> str:
         if self.reason:
             return "missed"
-        if self.at_most is None:
+        if self.at_most is None and self.at_least is None:
             return "—"
-        return "met" if self.measured is not None and self.measured <= self.at_most else "missed"
+        low = -math.inf if self.at_least is None else self.at_least
+        high = math.inf if self.at_most is None else self.at_most
+        return "met" if self.measured is not None and low <= self.measured <= high else "missed"
 
     @property
     def spread(self) -> tuple[float, float] | None:
@@ -81,7 +85,9 @@ def table(rows: Iterable[Row]) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     measured = f"{row.measured:.4g} {row.unit}".rstrip() if row.measured is not None else row.reason
-    target = f"≤ {row.at_most:g} {row.unit}".rstrip() if row.at_most is not None else "—"
+    bounds = [f"≥ {row.at_least:g}"] if row.at_least is not None else []
+    bounds += [f"≤ {row.at_most:g}"] if row.at_most is not None else []
+    target = f"{' '.join(bounds)} {row.unit}".rstrip() if bounds else "—"
     spread = f"{row.spread[0]:.4g} … {row.spread[1]:.4g}" if row.spread else "—"
     return (row.what, measured, target, row.verdict, str(len(row.values)), spread)
 
@@ -93,6 +99,7 @@ def as_data(rows: Iterable[Row]) -> list[dict[str, object]]:
             "what": row.what,
             "unit": row.unit,
             "measured": row.measured,
+            "at_least": row.at_least,
             "at_most": row.at_most,
             "verdict": row.verdict,
             "n": len(row.values),
