@@ -23,6 +23,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import paths
 from harness.contract import Workspace
 from harness.errors import TrialFailed, Unsupported
 
@@ -49,7 +50,11 @@ capability_filters = [ "cpu-unavailable-features" ]
 """The last line: libvirt would read each property of the virtual CPU back, 400 questions one by one, half of its time
 for a start. Nobody uses the answers: our CPU is the host's (or all that QEMU can emulate), unchecked."""
 
+_OWNER = "owner"
+"""A file in each root, locked by the process that made it."""
+
 _roots: dict[str, Path] = {}
+_held = contextlib.ExitStack()
 _lock = threading.Lock()
 _loop_started = False
 
@@ -88,7 +93,8 @@ class Connection:
         try:
             self.handle.getDomainCapabilities(str(emulator), "x86_64", machine, domain_type)
         except libvirt.libvirtError as error:
-            raise Unsupported(f"libvirt has no {domain_type} domains here: {error}", hint=INSTALL_HINT) from None
+            hint = f"{INSTALL_HINT}; {emulator} must be executable: no noexec mount"
+            raise Unsupported(f"libvirt has no {domain_type} domains here: {error}", hint=hint) from None
 
     def create_paused(self, name: str, xml: str) -> Domain:
         """A domain whose QEMU exists and whose guest has not begun; TrialFailed with libvirt's words."""
@@ -121,9 +127,10 @@ def open_connection(workspace: Workspace) -> Connection:
     return Connection(handle, folder, embedded=not uri or "/embed" in uri)
 
 
-def own_roots() -> frozenset[Path]:
-    """Folders this process is using, whatever their mark says."""
-    return frozenset(_roots.values())
+def abandoned(root: Path) -> bool:
+    """Whether the process that made this folder is gone. It may have outlived the run whose mark the folder bears."""
+    with paths.locked(root / _OWNER, wait=False) as free:
+        return free
 
 
 def find_emulator() -> Path:
@@ -155,6 +162,7 @@ def _make_root(uri: str, workspace: Workspace) -> Path:
     if len(str(root)) + _MONITOR_PATH_LENGTH > _SOCKET_PATH_LIMIT:
         root.rmdir()
         raise Unsupported(f"{root} is too long a path for sockets below it", hint="set TMPDIR to a short path")
+    _held.enter_context(paths.locked(root / _OWNER))
     atexit.register(_remove_root, root, os.getpid())
     if uri:
         root.chmod(0o711)  # a daemon's QEMU runs as somebody else and must get to its sockets

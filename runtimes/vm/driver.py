@@ -44,6 +44,7 @@ class VmRuntime:
         self._workspace = workspace
         self._accelerator = accelerator
         self._connection: Connection | None = None
+        self._scripts = workspace.store / "vm" / "emulator"
         self._emulator = Path()
 
     def probe(self) -> Support:
@@ -130,14 +131,14 @@ class VmRuntime:
             self._connection = None
 
     def sweep(self, live: Callable[[str], bool]) -> Sequence[str]:
-        return sweep.sweep(live)
+        return sweep.sweep(self._scripts / placement.BOXES, live)
 
     def _open(self) -> Connection:
         if self._connection is None:
             link = connection.open_connection(self._workspace)
             self._emulator = connection.find_emulator()
             if link.embedded:
-                self._emulator = placement.install(self._workspace.store / "vm" / "emulator", self._emulator)
+                self._emulator = placement.install(self._scripts, self._emulator)
             with processes.adoption(False):
                 link.ask_capabilities(self._emulator, DIRECT.machine, self._accelerator.domain_type)
             self._connection = link

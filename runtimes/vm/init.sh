@@ -10,7 +10,7 @@ echo "tare: init"
 /bin/busybox mount -t proc proc /proc
 /bin/busybox mount -t sysfs sys /sys
 for module in /modules/*; do
-	/bin/busybox insmod "$module"
+	[ ! -e "$module" ] || /bin/busybox insmod "$module"
 done
 # No lazy initialisation of inode tables: it would write to the box's disk behind everyone's back.
 /bin/busybox mount -t ext4 -o noinit_itable /dev/vda /box || exec /bin/busybox poweroff -f
@@ -22,7 +22,7 @@ done
 port=
 until [ "$port" ]; do
 	for entry in /box/sys/class/virtio-ports/*; do
-		[ -r "$entry/name" ] && read -r name <"$entry/name" && [ "$name" = tare.0 ] && port=/dev/${entry##*/}
+		[ -r "$entry/name" ] && read -r name <"$entry/name" && [ "$name" = @PORT@ ] && port=/dev/${entry##*/}
 	done
 	[ "$port" ] || /bin/busybox usleep 1000
 done

@@ -18,6 +18,7 @@ from pathlib import Path
 from harness import agent, proc
 from harness.errors import UsageError
 from harness.model import Kernel
+from runtimes.vm.domain import PORT_NAME
 
 MODULES = ("virtio_pci", "virtio_console", "virtio_blk")
 MARKER = b"tare: init"
@@ -113,4 +114,7 @@ def _module_bytes(path: Path) -> bytes:
 def _init() -> str:
     text = (resources.files("runtimes.vm") / "init.sh").read_text()
     environment = " ".join(f"'{name}={value}'" for name, value in agent.environment().items())
-    return text.replace("@ENVIRONMENT@", environment).replace("@AGENT@", " ".join(agent.ARGV))
+    words = {"@ENVIRONMENT@": environment, "@AGENT@": " ".join(agent.ARGV), "@PORT@": PORT_NAME}
+    for mark, word in words.items():
+        text = text.replace(mark, word)
+    return text

@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,12 +118,14 @@ class VmInstance:
         if self._stopped:
             return
         self._stopped = True
-        self._parts.move.join()
-        if self._parts.embedded:
-            self._parts.qemu.kill()
-        # libvirt looks for the pid every 200 ms, so this takes 0.2 s; a daemon's QEMU is the daemon's to end.
-        self._parts.domain.destroy()
-        self._parts.qemu.wait(EXIT_DEADLINE_S)
-        self._parts.console.close()
-        self._parts.agent.close()
-        self._parts.qemu.close()
+        parts = self._parts
+        with ExitStack() as last_first:  # each step is taken even when one before it failed
+            last_first.callback(parts.qemu.close)
+            last_first.callback(parts.agent.close)
+            last_first.callback(parts.console.close)
+            last_first.callback(parts.qemu.wait, EXIT_DEADLINE_S)
+            # libvirt looks for the pid every 200 ms, so this takes 0.2 s.
+            last_first.callback(parts.domain.destroy)
+            if parts.embedded:  # a daemon's QEMU is the daemon's to end
+                last_first.callback(parts.qemu.kill)
+            last_first.callback(parts.move.join)

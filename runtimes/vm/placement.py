@@ -25,13 +25,16 @@ from pathlib import Path
 
 from harness import paths
 from harness.cgroups import UNIFIED, Cgroup
+from harness.errors import TrialFailed
 from runtimes.vm import processes
+
+BOXES = "boxes"
+"""Where announcements lie, beside the script."""
 
 
 def install(folder: Path, qemu: Path) -> Path:
     """Writes the script for this QEMU and returns its path, the same every time: libvirt caches what it learns."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "boxes").mkdir(exist_ok=True)
+    (folder / BOXES).mkdir(parents=True, exist_ok=True)
     script = folder / qemu.name
     text = (resources.files("runtimes.vm") / "emulator.sh").read_text().replace("@QEMU@", str(qemu))
     if not script.exists() or script.read_text() != text:
@@ -47,7 +50,7 @@ def announced(script: Path, cgroup: Cgroup) -> Iterator[None]:
     libvirt waits 40 s for the pid of a QEMU that failed to start, for as long as nobody collects it.
     """
     files = {path / "tasks" for path in _v1(cgroup)} or {cgroup.paths[UNIFIED] / "cgroup.procs"}
-    entry = script.parent / "boxes" / cgroup.name
+    entry = script.parent / BOXES / cgroup.name
     pipe = entry.with_name(f"{entry.name}.pid")
     with ExitStack() as stack:
         stack.callback(entry.unlink, missing_ok=True)
@@ -82,22 +85,29 @@ class UnifiedMove:
     """Moves QEMU into the v2 hierarchy of a hybrid host in the background. Nothing to do anywhere else."""
 
     def __init__(self, cgroup: Cgroup, pid: int) -> None:
+        self._pid = pid
+        self._error: OSError | None = None
         self._thread: threading.Thread | None = None
         if UNIFIED in cgroup.paths and _v1(cgroup):
             target = cgroup.paths[UNIFIED] / "cgroup.procs"
-            self._thread = threading.Thread(target=_write_pid, args=(target, pid), name="tare-move")
+            self._thread = threading.Thread(target=self._move, args=(target,), name="tare-move")
             self._thread.start()
+
+    def _move(self, target: Path) -> None:
+        try:
+            target.write_text(str(self._pid))
+        except ProcessLookupError:
+            return  # QEMU ended first: the trial fails by its channel
+        except OSError as error:
+            self._error = error
 
     def join(self) -> None:
         """Returns when it has been moved."""
         if self._thread:
             self._thread.join()
+        if self._error:
+            raise TrialFailed(f"QEMU ({self._pid}) could not be moved into its cgroup: {self._error}")
 
 
 def _v1(cgroup: Cgroup) -> set[Path]:
     return {path for key, path in cgroup.paths.items() if key != UNIFIED}
-
-
-def _write_pid(target: Path, pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):  # QEMU ended first: the trial fails by its channel
-        target.write_text(str(pid))

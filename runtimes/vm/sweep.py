@@ -11,11 +11,11 @@ from pathlib import Path
 
 from harness import marks
 from harness.cgroups import leftovers
-from runtimes.vm.connection import EMULATOR, ROOT_SUFFIX, own_roots
+from runtimes.vm.connection import EMULATOR, ROOT_SUFFIX, abandoned
 from runtimes.vm.processes import Handle
 
 
-def sweep(live: Callable[[str], bool]) -> Sequence[str]:
+def sweep(announcements: Path, live: Callable[[str], bool]) -> Sequence[str]:
     """Removes and tells. QEMUs first: their cgroups and folders are in use until then."""
     done = []
     for pid, name in sorted(running()):
@@ -24,7 +24,7 @@ def sweep(live: Callable[[str], bool]) -> Sequence[str]:
             handle.kill()
             handle.close()
             done.append(f"ended the virtual machine {name} (process {pid})")
-    return [*done, *_cgroups(live), *_folders(live)]
+    return [*done, *_cgroups(live), *_folders(live), *_announcements(announcements, live)]
 
 
 def running() -> Iterator[tuple[int, str]]:
@@ -53,9 +53,16 @@ def _cgroups(live: Callable[[str], bool]) -> Iterator[str]:
 
 
 def _folders(live: Callable[[str], bool]) -> Iterator[str]:
-    found = set(Path(tempfile.gettempdir()).glob(f"{marks.PREFIX}*{ROOT_SUFFIX}*"))
-    for folder in sorted(found - own_roots()):
+    for folder in sorted(Path(tempfile.gettempdir()).glob(f"{marks.PREFIX}*{ROOT_SUFFIX}*")):
         mark = folder.name.rpartition(ROOT_SUFFIX)[0]
-        if not live(f"{mark}-0") and folder.lstat().st_uid == os.geteuid() and not folder.is_symlink():
+        ours = folder.lstat().st_uid == os.geteuid() and not folder.is_symlink()
+        if ours and not live(f"{mark}-0") and abandoned(folder):
             shutil.rmtree(folder, ignore_errors=True)
             yield f"removed {folder}"
+
+
+def _announcements(folder: Path, live: Callable[[str], bool]) -> Iterator[str]:
+    for path in sorted(folder.glob(f"{marks.PREFIX}*")):
+        if not live(path.name):
+            path.unlink(missing_ok=True)
+            yield f"removed {path}"

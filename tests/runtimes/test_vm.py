@@ -124,7 +124,7 @@ def test_what_one_box_writes_no_other_sees(runtime: VmRuntime, box_spec: Specs) 
 
 def test_limits_hold_from_the_first_instruction(runtime: VmRuntime, box_spec: Specs) -> None:
     cpus = sorted(os.sched_getaffinity(0))[:2]
-    spec = box_spec(cpuset=tuple(cpus), cpus=0.9, memory_bytes=192 << 20)
+    spec = box_spec(cpuset=tuple(cpus), cpus=0.4, memory_bytes=192 << 20)
     with runtime.start(spec) as box:
         box.wait_ready(READY_S)
         (pid,) = box.pids()

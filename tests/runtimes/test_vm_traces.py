@@ -64,6 +64,8 @@ def workspace(home: Path, mark: str) -> Workspaces:
 
 @pytest.mark.slow
 def test_what_a_killed_run_left_is_swept_and_nothing_else(home: Path) -> None:
+    boxes = home / "vm" / "emulator" / "boxes"
+    boxes.mkdir(parents=True, exist_ok=True)
     run_ids = [marks.new_id() for _ in range(2)]
     with marks.claimed(run_ids[0]) as living, marks.claimed(run_ids[1]) as dying:
         with _spawn(home, living) as run, _spawn(home, dying) as victim:
@@ -71,11 +73,14 @@ def test_what_a_killed_run_left_is_swept_and_nothing_else(home: Path) -> None:
             qemu, orphan = int(run.stdout.readline()), int(victim.stdout.readline())
             victim.kill()
             victim.wait()
-            swept = list(sweep.sweep(lambda name: not name.startswith(dying)))
+            (boxes / f"{dying}-1.pid").touch()
+            swept = list(sweep.sweep(boxes, lambda name: not name.startswith(dying)))
             assert swept[0] == f"ended the virtual machine {dying}-0 (process {orphan})"
             assert swept[1] == f"removed the cgroup {dying}-0"
-            assert len(swept) == 3 and dying in swept[2] and not Path(swept[2].removeprefix("removed ")).exists()
-            assert list(sweep.sweep(lambda name: not name.startswith(dying))) == []
+            assert len(swept) == 4
+            for sentence in swept[2:]:
+                assert dying in sentence and not Path(sentence.removeprefix("removed ")).exists()
+            assert list(sweep.sweep(boxes, lambda name: not name.startswith(dying))) == []
             assert (qemu, f"{living}-0") in sweep.running()
             run.send_signal(signal.SIGINT)
         assert (qemu, f"{living}-0") not in sweep.running()
