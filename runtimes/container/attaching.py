@@ -79,8 +79,18 @@ def attached(how: Attached, log: Path | None = None) -> Iterator[Attachment]:
 
 
 @contextmanager
+def held() -> Iterator[None]:
+    """Signals that are to be the program's wait while there is none yet, and while what it had is taken away."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+
+
+@contextmanager
 def forwarding(pass_on: Callable[[int], None], resized: Callable[[], None]) -> Iterator[None]:
-    """Signals sent to us are the program's, while the block runs."""
+    """Signals sent to us, also those that were held, are the program's while the block runs; then they are held."""
 
     def forward(number: int, _frame: FrameType | None) -> None:
         pass_on(number)
@@ -90,8 +100,10 @@ def forwarding(pass_on: Callable[[int], None], resized: Callable[[], None]) -> I
 
     before = {number: signal.signal(number, forward) for number in FORWARDED}
     before[signal.SIGWINCH] = signal.signal(signal.SIGWINCH, resize)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -69,7 +69,8 @@ class ContainerRuntime:
             (folder / "upper").mkdir()
             (folder / "work").mkdir()
             link = undo.enter_context(self._network.linked(spec.name, spec.network))
-            etc.write(folder / "upper", Path(spec.prepared.image.root), spec.name, spec.network, link)
+            name = command.hostname or spec.name
+            etc.write(folder / "upper", Path(spec.prepared.image.root), name, spec.network, link)
             cgroup = Cgroup.create(spec.name, limits(spec), controllers(spec))
             undo.callback(cgroup.remove)
             process = self._zygote().launch(plan(spec, cgroup, folder, link, command), streams)

@@ -38,7 +38,7 @@ def outlasts(owner: socket.socket, limit_s: float) -> bool:
     owner.settimeout(limit_s)
     try:
         owner.recv(MESSAGE_BYTES)
-    except TimeoutError:
+    except (TimeoutError, BlockingIOError):  # the latter for no time at all
         return True
     except ConnectionResetError:
         return False
@@ -47,7 +47,12 @@ def outlasts(owner: socket.socket, limit_s: float) -> bool:
 
 def run(record: Record, command: Command, how: Attached, *, wait: bool) -> int:
     """Another program in the box; returns its code, or 0 once it was started."""
-    with visiting(record) as owner, attaching.attached(how) as attachment, selectors.DefaultSelector() as watch:
+    with (
+        visiting(record) as owner,
+        attaching.attached(how) as attachment,
+        selectors.DefaultSelector() as watch,
+        attaching.held(),
+    ):
         socket.send_fds(owner, [msgspec.json.encode(_request(command))], attachment.streams)
         reply = _receive(owner)
         if reply.error:

@@ -45,6 +45,7 @@ def own(order: Order, how: Attached, home: Path, started: Callable[[], None], *,
         attachment = stack.enter_context(attaching.attached(how, place / "log" if detached else None))
         runtime = stack.enter_context(_runtime(home, mark))
         spec = _spec(order, runtime.prepare(order.image), mark)
+        stack.enter_context(attaching.held())
         box = stack.enter_context(runtime.execute(spec, order.command, attachment.streams))
         address = box.address or ""
         stack.enter_context(publishing.forwarding(order.ports, listeners, box.process.pid, address))
