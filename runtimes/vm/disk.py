@@ -1,9 +1,9 @@
 """An image as a disk: one ext4 base per image, kept by digest, and a small qcow2 overlay per box.
 
-Boxes write, and none may see what another wrote. An overlay costs 0.3 ms to make and a copy of the base ten times
-that per 10 MB; guest-side overlayfs on tmpfs would put the box's writes into its memory instead of its disk.
+Boxes write, and none may see what another wrote. Overlays on tmpfs inside the guest would put the box's writes into its
+memory instead of its disk; a sparse copy of the base takes 5 ms for the smallest image and grows with it.
 
-The overlay is written by hand, four clusters: `qemu-img create` takes longer to start than the whole of it.
+The overlay is four clusters, written by hand in 0.3 ms: `qemu-img create` takes 8 ms, most of it to start.
 """
 
 from __future__ import annotations

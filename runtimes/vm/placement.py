@@ -9,7 +9,10 @@ Considered, and measured on an idle hybrid host:
   * calling libvirt from a thread that is in the box's v1 cgroups: 0.3–1 ms, but libvirt's own threads are born in
     there too and stay, so that our own process counts as a member, and dies with the box.
 The script costs 1 ms, because a task that writes "0" to a v1 `tasks` file does not wait. v2 has no such file: there the
-wait is part of the start. On a hybrid host, where v2 only counts, it happens while the guest boots.
+wait is part of the start (7–25 ms). On a hybrid host, where v2 only counts, it happens while the guest boots.
+
+A daemon behind another URI starts QEMU by itself: there the paused QEMU is moved, and what it had allocated until then
+stays charged where it was.
 """
 
 from __future__ import annotations
