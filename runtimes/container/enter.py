@@ -48,12 +48,16 @@ class Descriptors(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """What the zygote has for all boxes: two filters, and a pipe. When its last writer is gone, so is the zygote."""
+    """What the zygote has for all boxes: two filters, and a pipe. When its last writer is gone, so is the zygote.
+
+    `spare` holds the devices of the next box, made before it is asked for.
+    """
 
     lifeline: int
     lifeline_write: int
     filter: bytes
     devices: int
+    spare: list[rootfs.Devices]
 
 
 def enter(plan: Plan, descriptors: Descriptors, shared: Shared) -> NoReturn:
@@ -86,7 +90,7 @@ def _steps(plan: Plan, descriptors: Descriptors, shared: Shared) -> Iterator[str
     rootfs.mount_root(plan)
     yield "enter its root"
     rootfs.enter_root(plan)
-    yield from _furnish(plan, mounts)
+    yield from _furnish(plan, mounts, shared.spare[0])
     yield "join its memory and CPU cgroups"
     for tasks in late:
         os.write(tasks, _TASK_ITSELF)
@@ -105,16 +109,16 @@ def _steps(plan: Plan, descriptors: Descriptors, shared: Shared) -> Iterator[str
     yield from _run_program(plan, descriptors, shared)
 
 
-def _furnish(plan: Plan, mounts: list[int]) -> Iterator[str]:
+def _furnish(plan: Plan, mounts: list[int], devices: rootfs.Devices) -> Iterator[str]:
     yield "mount /proc and /sys"
     rootfs.mount_kernel_views()
-    yield "make its devices"
-    rootfs.make_devices()
+    yield "mount its devices"
+    rootfs.place_devices(devices)
     rootfs.make_tmp()
-    yield "mount what it was given"
-    rootfs.place_mounts(plan, mounts)
     yield "hide what is the host's"
     masks.cover()
+    yield "mount what it was given"
+    rootfs.place_mounts(plan, mounts)
 
 
 def _join_box(plan: Plan, late: list[int]) -> Iterator[str]:
@@ -131,6 +135,7 @@ def _join_box(plan: Plan, late: list[int]) -> Iterator[str]:
 
 def _run_program(plan: Plan, descriptors: Descriptors, shared: Shared) -> Iterator[str]:
     yield "become an ordinary process"
+    os.umask(0o022)
     program.take_streams(plan, (descriptors.stdin, descriptors.stdout, descriptors.stderr))
     yield "give up privileges"
     privileges.keep_only(capabilities.DEFAULT)

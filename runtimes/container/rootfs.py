@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from typing import NamedTuple
 
 from runtimes.container import syscalls as sys_
 from runtimes.container.plan import Plan
@@ -26,7 +27,14 @@ _LINKS = (
     ("ptmx", "pts/ptmx"),
 )
 _QUIET = sys_.MOUNT_ATTR_NOSUID | sys_.MOUNT_ATTR_NODEV | sys_.MOUNT_ATTR_NOEXEC
-_PTS_OPTIONS = (("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5"))  # 5 is the group tty nearly everywhere
+_PROGRAMLESS = sys_.MOUNT_ATTR_NOSUID | sys_.MOUNT_ATTR_NOEXEC
+_PTS_OPTIONS = (  # 5 is the group tty nearly everywhere
+    ("source", "devpts"),
+    ("ptmxmode", "0666"),
+    ("mode", "0620"),
+    ("gid", "5"),
+)
+_SHM_OPTIONS = (("source", "tmpfs"), ("mode", "1777"), ("size", "64m"))
 
 
 def take_mounts(plan: Plan) -> list[int]:
@@ -78,19 +86,42 @@ def mount_kernel_views() -> None:
         os.close(mount)
 
 
-def make_devices() -> None:
-    """A /dev of our own, filled through the descriptor of the mount we made, never through a path of the image."""
-    os.umask(0)
+class Devices(NamedTuple):
+    """The mounts of a box's /dev, /dev/pts and /dev/shm, as descriptors: nowhere yet, and nobody's."""
+
+    dev: int
+    pts: int
+    shm: int
+
+
+def make_devices() -> Devices:
+    """A /dev of a box's own, filled through the descriptor of its mount, never through a path of the image.
+
+    Made by the zygote: it depends on nothing of the box, and here no page has to be copied for it. Expects umask 0.
+    """
     options = (("source", "tmpfs"), ("mode", "0755"), ("size", "64k"))
-    dev = sys_.new_filesystem("tmpfs", options, sys_.MOUNT_ATTR_NOSUID | sys_.MOUNT_ATTR_NOEXEC)
-    for name, major, minor in _DEVICES:
-        os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=dev)
-    for name, target in _LINKS:
-        os.symlink(target, name, dir_fd=dev)
-    _place(dev, "/dev")
-    _mount_below(dev, "pts", "devpts", _PTS_OPTIONS, sys_.MOUNT_ATTR_NOSUID | sys_.MOUNT_ATTR_NOEXEC)
-    _mount_below(dev, "shm", "tmpfs", (("mode", "1777"), ("size", "64m")), _QUIET)
-    os.close(dev)
+    made = [sys_.new_filesystem("tmpfs", options, _PROGRAMLESS)]
+    try:
+        for name, major, minor in _DEVICES:
+            os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=made[0])
+        for name, target in _LINKS:
+            os.symlink(target, name, dir_fd=made[0])
+        for name in ("pts", "shm"):
+            os.mkdir(name, 0o755, dir_fd=made[0])
+        made.append(sys_.new_filesystem("devpts", _PTS_OPTIONS, _PROGRAMLESS))
+        made.append(sys_.new_filesystem("tmpfs", _SHM_OPTIONS, _QUIET))
+    except BaseException:
+        for mount in made:
+            os.close(mount)
+        raise
+    return Devices(*made)
+
+
+def place_devices(devices: Devices) -> None:
+    """The descriptors go when the program is executed."""
+    _place(devices.dev, "/dev")
+    sys_.move_mount(devices.pts, "pts", below=devices.dev)
+    sys_.move_mount(devices.shm, "shm", below=devices.dev)
 
 
 def mount_cgroup_view() -> None:
@@ -111,15 +142,6 @@ def make_tmp() -> None:
         os.mkdir("/tmp", 0o1777)  # noqa: PTH102 (pathlib is not loaded here)
     except FileExistsError:
         return
-    finally:
-        os.umask(0o022)
-
-
-def _mount_below(dev: int, name: str, kind: str, options: tuple[tuple[str, str], ...], attributes: int) -> None:
-    os.mkdir(name, 0o755, dir_fd=dev)
-    mount = sys_.new_filesystem(kind, (("source", kind), *options), attributes)
-    sys_.move_mount(mount, name, below=dev)
-    os.close(mount)
 
 
 def _place(mount: int, path: str) -> None:

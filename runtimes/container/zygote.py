@@ -18,7 +18,7 @@ import struct
 import time
 from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket
 
-from runtimes.container import capabilities, devices, netlink, privileges
+from runtimes.container import capabilities, devices, netlink, privileges, rootfs
 from runtimes.container import syscalls as sys_
 from runtimes.container.enter import NAMESPACES, Descriptors, Shared, enter
 from runtimes.container.plan import BIRTH, DEATH, MESSAGE_BYTES, MESSAGE_DESCRIPTORS, PIDFD, Failure, Link, Plan
@@ -32,11 +32,12 @@ def serve(control_fd: int) -> None:
     sys_.prctl(sys_.PR_SET_DUMPABLE, 0)  # a box on its way is a copy of this: nobody is to look into it or trace it
     sys_.unshare(sys_.CLONE_NEWNS)  # mounts of the host come in here and so to the boxes, and nothing ever goes back
     sys_.set_propagation("/", sys_.MS_REC | sys_.MS_SLAVE)
+    os.umask(0)
     privileges.bound(capabilities.DEFAULT)
     sys_.close_range(control_fd + 1, 0)  # whatever the harness had open that exec let through
     control = socket(AF_UNIX, SOCK_SEQPACKET, 0, control_fd)
     filter_ = control.recv(MESSAGE_BYTES)
-    shared = Shared(*os.pipe2(os.O_CLOEXEC), filter_, devices.load())
+    shared = Shared(*os.pipe2(os.O_CLOEXEC), filter_, devices.load(), [])
     boxes: dict[int, socket] = {}
     poll = select.poll()
     poll.register(control_fd, select.POLLIN)
@@ -65,10 +66,14 @@ def _start(plan: Plan, received: tuple[int, ...], shared: Shared) -> tuple[int, 
     if plan.link is not None:
         descriptors = descriptors._replace(linked=os.eventfd(0), host=netlink.open_socket())
     status = socket(AF_UNIX, SOCK_SEQPACKET, 0, received[4])
+    step = "make its devices"
     try:
+        if not shared.spare:
+            shared.spare.append(rootfs.make_devices())
+        step = "clone"
         pid, pidfd = _clone(plan, shared.devices)
     except OSError as error:
-        os.write(descriptors.report, Failure("clone", error.errno or 0, error.strerror or "").encode())
+        os.write(descriptors.report, Failure(step, error.errno or 0, error.strerror or "").encode())
         pid, pidfd = -1, -1
     if pid == 0:
         enter(plan, descriptors, shared)
@@ -80,7 +85,17 @@ def _start(plan: Plan, received: tuple[int, ...], shared: Shared) -> tuple[int, 
     for descriptor in descriptors:
         if descriptor >= 0:
             os.close(descriptor)
+    if pid > 0 and not plan.join:
+        _replace(shared.spare)
     return pidfd, status
+
+
+def _replace(spare: list[rootfs.Devices]) -> None:
+    """While the box is on its way with the last ones. What cannot be made now is tried again when it is needed."""
+    for mount in spare.pop():
+        os.close(mount)
+    with contextlib.suppress(OSError):
+        spare.append(rootfs.make_devices())
 
 
 def _clone(plan: Plan, device_filter: int) -> tuple[int, int]:

@@ -24,7 +24,7 @@ INSIDE = "/.tare/attempts"
 Attempt = Callable[..., str]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def program() -> Iterator[Path]:
     """The attempts, linked statically: an image needs nothing for them. Where every user may execute them."""
     with tempfile.TemporaryDirectory() as folder:
@@ -36,7 +36,7 @@ def program() -> Iterator[Path]:
         yield built
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def image(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Image:
     """The smallest image with the attempts added to its tree; its digests are not looked at here."""
     store = tmp_path_factory.mktemp("store")
@@ -47,14 +47,14 @@ def image(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Image:
     return msgspec.structs.replace(tiny, root=str(root))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
     home = tmp_path_factory.mktemp("escape")
     with marks.claimed(marks.new_id()) as mark:
         yield Workspace(store=home / "store", scratch=home / "scratch", mark=mark)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def runtime(workspace: Workspace) -> Iterator[ContainerRuntime]:
     runtime = ContainerRuntime(workspace)
     support = runtime.probe()
@@ -64,14 +64,14 @@ def runtime(workspace: Workspace) -> Iterator[ContainerRuntime]:
     runtime.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def spec(runtime: ContainerRuntime, workspace: Workspace, image: Image) -> Callable[[], Spec]:
     """A new box's Spec."""
     numbers, prepared = count(), runtime.prepare(image)
     return lambda: Spec(name=workspace.name(next(numbers)), prepared=prepared, network="loopback")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def box(runtime: ContainerRuntime, spec: Callable[[], Spec]) -> Iterator[Instance]:
     """A box as everyone gets it: the default profile. Failed attempts leave nothing, so one serves all."""
     with runtime.start(spec()) as instance:
@@ -79,7 +79,7 @@ def box(runtime: ContainerRuntime, spec: Callable[[], Spec]) -> Iterator[Instanc
         yield instance
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def inside(box: Instance) -> Attempt:
     """Makes an attempt in the box, below a shell: says "ok", the name of the error, or what killed it."""
 
@@ -90,7 +90,7 @@ def inside(box: Instance) -> Attempt:
     return attempt
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def outside(program: Path) -> Attempt:
     """Makes the same attempt as the host's root, in namespaces of its own so that nothing it does stays."""
 
