@@ -18,6 +18,7 @@ Specs = Callable[..., Spec]
 
 
 PR_SET_CHILD_SUBREAPER = 36
+FIRST_READY_S = 60.0
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,8 +58,12 @@ def runtime(request: pytest.FixtureRequest, home: Path, mark: str) -> Iterator[R
 
 
 @pytest.fixture(scope="module")
-def prepared(runtime: Runtime, image: Image) -> Prepared:
-    return runtime.prepare(image)
+def prepared(runtime: Runtime, image: Image, mark: str) -> Prepared:
+    """Prepared, and one box started: what a runtime opens with its first box and keeps is there from here on."""
+    prepared = runtime.prepare(image)
+    with runtime.start(Spec(name=f"{mark}-first-{runtime.name}", prepared=prepared)) as instance:
+        instance.wait_ready(FIRST_READY_S)
+    return prepared
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +83,6 @@ def spec(prepared: Prepared, mark: str, numbers: Iterator[int]) -> Specs:
 
 
 @pytest.fixture
-def traces(runtime: Runtime, home: Path, mark: str) -> Traces:
+def traces(prepared: Prepared, home: Path, mark: str) -> Traces:
     """What is there before a box starts, to compare with what is there after."""
     return Traces.of(home / "scratch" / mark, mark)
