@@ -26,11 +26,17 @@ def write(upper: Path, lower: Path, name: str, network: str, link: Link | None) 
         "hosts": _LOOPBACK_NAMES + f"{link.address if link else '127.0.1.1'} {name}\n",
         "resolv.conf": resolvers(Path("/etc/resolv.conf"), network),
     }
-    etc = upper / "etc"
-    etc.mkdir()
+    etc = f"{upper}/etc"
+    facts = _folder_facts(f"{lower}/etc")
+    os.mkdir(etc)  # noqa: PTH102 (on the way of a start)
+    os.chmod(etc, stat.S_IMODE(facts.st_mode) if facts else 0o755)  # noqa: PTH101 (and whatever our umask is)
+    if facts and (facts.st_uid or facts.st_gid):
+        os.chown(etc, facts.st_uid, facts.st_gid)
     for file, text in files.items():
-        (etc / file).write_text(text)
-    _become(etc, lower / "etc")
+        descriptor = os.open(f"{etc}/{file}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        os.fchmod(descriptor, 0o644)
+        os.write(descriptor, text.encode())
+        os.close(descriptor)
 
 
 def resolvers(host: Path, network: str) -> str:
@@ -47,11 +53,10 @@ def _is_local(words: list[str]) -> bool:
     return words[:1] == ["nameserver"] and len(words) > 1 and words[1].startswith(_LOCAL_RESOLVERS)
 
 
-def _become(folder: Path, model: Path) -> None:
+def _folder_facts(path: str) -> os.stat_result | None:
+    """None for what is no folder itself."""
     try:
-        facts = model.lstat()
+        facts = os.lstat(path)
     except FileNotFoundError:
-        return
-    if stat.S_ISDIR(facts.st_mode):
-        os.chown(folder, facts.st_uid, facts.st_gid)
-        folder.chmod(stat.S_IMODE(facts.st_mode))
+        return None
+    return facts if stat.S_ISDIR(facts.st_mode) else None

@@ -272,6 +272,13 @@ def test_what_was_said_is_what_it_gets(box: CommandLine, tmp_path: Path) -> None
     assert limits == {"memory_bytes": 32 << 20, "cpus": 0.5, "pids": 20, "cpuset": [0], "read_only": True}
 
 
+def test_our_own_umask_is_not_the_boxs(box: CommandLine) -> None:
+    words = box.argv("run", "--rm", "--user", "1000", "tiny", "sh", "-c", "umask; cat /etc/hostname >&2; ls /bin/sh")
+    strict = ["sh", "-c", 'umask 077; exec "$@"', "sh", *words]
+    done = subprocess.run(strict, env=box.environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "0022\n/bin/sh\n"), done.stderr
+
+
 def test_a_mount_through_a_link_of_the_image_stays_inside(home: Path, box: CommandLine, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
