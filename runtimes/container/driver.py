@@ -8,6 +8,8 @@ bridge, where boxes asked for one, is the run's (network.py).
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +21,7 @@ from harness.cgroups import Cgroup, leftovers
 from harness.contract import Workspace
 from harness.errors import TrialFailed
 from harness.model import Artifact, Image, Prepared, Role, Spec, Support
+from harness.paths import disk_full
 from runtimes.container import boxstate, bridges, etc, probe, seccomp
 from runtimes.container.box import Box
 from runtimes.container.instance import ContainerInstance, Streams
@@ -64,13 +67,16 @@ class ContainerRuntime:
         """A box with any first program and the caller's own standard streams. Leaving removes every trace."""
         with ExitStack() as undo:
             folder = self._workspace.scratch / spec.name
-            folder.mkdir(parents=True)
-            undo.callback(shutil.rmtree, folder)
-            (folder / "upper").mkdir()
-            (folder / "work").mkdir()
+            with _room_on(self._workspace.scratch):
+                folder.mkdir(parents=True)
+            undo.callback(_remove, folder)
             link = undo.enter_context(self._network.linked(spec.name, spec.network))
             name = command.hostname or spec.name
-            etc.write(folder / "upper", Path(spec.prepared.image.root), name, spec.network, link)
+            with _room_on(self._workspace.scratch):
+                (folder / "upper").mkdir()
+                (folder / "upper").chmod(0o755)  # the box's own root: whatever our umask is
+                (folder / "work").mkdir()
+                etc.write(folder / "upper", Path(spec.prepared.image.root), name, spec.network, link)
             cgroup = Cgroup.create(spec.name, limits(spec), controllers(spec))
             undo.callback(cgroup.remove)
             process = self._zygote().launch(plan(spec, cgroup, folder, link, command), streams)
@@ -104,6 +110,26 @@ class ContainerRuntime:
             filter_ = seccomp.filter_bytes(self._workspace.store)
             self._launcher = Launcher(self._workspace.scratch / "zygote.log", filter_)
         return self._launcher
+
+
+@contextmanager
+def _room_on(folder: Path) -> Iterator[None]:
+    """Names the disk when there is no room on it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise disk_full(folder) from None
+        raise
+
+
+def _remove(folder: Path) -> None:
+    """Empty ones first: that is quick, and needs no descriptor, of which there may be none left."""
+    for part in ("work/work", "work", "upper", ""):
+        with contextlib.suppress(OSError):
+            (folder / part).rmdir()
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def _sweep(cgroup: Cgroup) -> str:

@@ -23,11 +23,20 @@ class Streams:
     """The pipes to a box's standard input, output and error: our ends, and until it has them the box's."""
 
     def __init__(self) -> None:
-        (self._stdin, self.stdin), (self.stdout, self._stdout), (self.stderr, self._stderr) = (
-            os.pipe2(os.O_CLOEXEC) for _ in range(3)
-        )
+        self._open: list[int] = []
+        try:
+            self._stdin, self.stdin = self._pipe()
+            self.stdout, self._stdout = self._pipe()
+            self.stderr, self._stderr = self._pipe()
+        except OSError:
+            self._close(tuple(self._open))
+            raise
         os.set_blocking(self.stderr, False)
-        self._open = [*self.theirs, self.stdin, self.stdout, self.stderr]
+
+    def _pipe(self) -> tuple[int, int]:
+        ends = os.pipe2(os.O_CLOEXEC)
+        self._open += ends
+        return ends
 
     @property
     def theirs(self) -> tuple[int, int, int]:

@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from harness.errors import TareError, TrialFailed, TrialTimeout, Unsupported
@@ -29,6 +30,7 @@ _LOG_TAIL_BYTES = 2000
 _HINTS = {
     ("mount its root", errno.ENODEV): "load overlayfs: modprobe overlay",
     ("mount its root", errno.EINVAL): "put TARE_HOME on a file system that an overlay can write to, like ext4",
+    ("mount its root", errno.EROFS): "free some space where TARE_HOME is",
     ("clone", errno.ENOSPC): "raise the limits under /proc/sys/user/max_*_namespaces",
     ("clone", errno.ENOSYS): "use Linux 5.14 or newer, and no sandbox that forbids clone3",
 }
@@ -126,20 +128,19 @@ class Launcher:
 
         TrialFailed names the step that failed; Unsupported when it is the host that lacks something.
         """
-        status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        report, report_write = os.pipe2(os.O_CLOEXEC)
-        try:
-            try:
-                self._request(plan, [*streams, report_write, theirs.fileno()])
-            finally:
-                theirs.close()
-                os.close(report_write)
-            return self._follow(plan, status, report)
-        except BaseException:
-            status.close()
-            raise
-        finally:
+        with ExitStack() as ours:
+            with ExitStack() as theirs:
+                status, status_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                theirs.enter_context(status_end)
+                kept = ours.enter_context(status)
+                report, report_end = os.pipe2(os.O_CLOEXEC)
+                theirs.callback(os.close, report_end)
+                ours.callback(os.close, report)
+                self._request(plan, [*streams, report_end, status_end.fileno()])
+            process = self._follow(plan, kept, report)
+            ours.pop_all()
             os.close(report)
+            return process
 
     def close(self) -> None:
         """Ends the zygote, and so every box it still has. Harmless twice."""
@@ -173,6 +174,9 @@ class Launcher:
         birth, rights, _, _ = status.recvmsg(BIRTH.size, socket.CMSG_SPACE(PIDFD.size), socket.MSG_CMSG_CLOEXEC)
         if not birth:
             raise self._failed(plan, os.read(report, MESSAGE_BYTES))
+        if not rights:  # there was no number left for its pidfd; nobody else can have its pid before it is reaped
+            os.kill(BIRTH.unpack(birth)[1], signal.SIGKILL)
+            raise OSError(errno.EMFILE, f"{plan.name} was given up: {os.strerror(errno.EMFILE)}")
         process = Process(status, birth, *PIDFD.unpack(rights[0][2]))
         try:
             if not _readable(report, START_DEADLINE_S):

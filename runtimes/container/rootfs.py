@@ -11,6 +11,7 @@ look faster at I/O than it is. The price is that the kernel syncs the upper file
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from typing import NamedTuple
@@ -66,6 +67,8 @@ def mount_root(plan: Plan) -> None:
     """The image's tree below, the box's own folder on top; devices come from our /dev alone."""
     options = (("source", "overlay"), ("lowerdir", plan.lower), ("upperdir", plan.upper), ("workdir", plan.work))
     root = sys_.new_filesystem("overlay", options, sys_.MOUNT_ATTR_NODEV)
+    if os.fstatvfs(root).f_flag & os.ST_RDONLY:  # the kernel's answer to a full disk, and never what was asked for
+        raise OSError(errno.EROFS, "overlay: there is no room for its working folder")
     sys_.move_mount(root, plan.folder)
     os.close(root)
 
