@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -14,7 +15,7 @@ from typing import NoReturn
 
 import msgspec
 
-from harness import adaptive, host, images, kernels, log, marks, plan, registry, runner, session, store, taints
+from harness import adaptive, host, log, marks, plan, registry, rerun, runner, session, store, taints
 from harness.contract import Scenario
 from harness.errors import UsageError
 from harness.model import Config, Image, Outcome, Results, Run, ScenarioFacts, Step, Trial
@@ -30,20 +31,9 @@ def scenarios_of(config: Config) -> list[Scenario]:
     return [registry.scenario(name) for name in config.scenarios]
 
 
-def image_of(config: Config, home: Path) -> Image:
-    """The request's image, built when it is the built-in one and missing, with the kernel that was named."""
-    if config.image == "tiny" and "tiny" not in {image.name for image in images.stored(home)}:
-        log.say("building image tiny")
-        images.build_tiny(home)
-    image = images.find(home, config.image)
-    if config.kernel:
-        image = msgspec.structs.replace(image, kernel=kernels.chosen(home, config.kernel, config.modules))
-    return image
-
-
 def planned(config: Config, home: Path, seed: int) -> tuple[Step, ...]:
     """The flat list of what would run here and what would not, and why."""
-    with marks.claimed(marks.new_id()) as mark, _scratch(home, mark) as scratch:
+    with marks.claimed(marks.new_id()) as mark, scratch_folder(home, mark) as scratch:
         workspace = session.workspaces(home, scratch, mark, config.options)
         _, supports = session.probe(session.wanted(config), workspace)
     return plan.plan(config, scenarios_of(config), supports, seed)
@@ -68,23 +58,27 @@ class Campaign:
             with (
                 marks.claimed(self.run_id) as mark,
                 marks.measuring(self.run_id),
-                _scratch(self.home, mark) as scratch,
+                scratch_folder(self.home, mark) as scratch,
                 _terminable(),
             ):
-                image = image_of(self.config, self.home)
+                given = {side: rerun.image_of(config, self.home) for side, config in _sides(self.config).items()}
                 workspace = session.workspaces(self.home, scratch, mark, self.config.options)
-                with session.opened(self.config, image, workspace, mark) as opened:
-                    self._write_header(opened, scenarios, image)
+                boxed = partial(_image_for, given)
+                with session.opened(self.config, boxed, workspace, mark) as opened:
+                    self._write_header(opened, scenarios, given)
                     steps = plan.plan(self.config, scenarios, opened.supports, self.seed)
                     self._run(steps, opened, scenarios, progress)
         finally:
             self.folder.close()
 
-    def _write_header(self, opened: session.Session, scenarios: Sequence[Scenario], image: Image) -> None:
+    def _write_header(self, opened: session.Session, scenarios: Sequence[Scenario], given: Mapping[str, Image]) -> None:
+        named = {image.name + side: image for side, image in given.items()}
         if self.previous is None:
-            self.folder.write_run(_header(self, opened, scenarios, image))
-        elif self.previous.run.images[image.name].digest != image.digest:
-            raise UsageError(f"image {image.name} has changed since run {self.run_id}", hint="start a new run instead")
+            self.folder.write_run(_header(self, opened, scenarios, named))
+            return
+        for name, image in named.items():
+            if self.previous.run.images[name].digest != image.digest:
+                raise UsageError(f"image {name} has changed since run {self.run_id}", hint="start a new run instead")
 
     def _run(
         self, steps: Sequence[Step], opened: session.Session, scenarios: Sequence[Scenario], progress: Progress
@@ -138,7 +132,18 @@ def _key(step: Step) -> tuple[int, str]:
     return step.block, msgspec.json.encode(step.cell, order="sorted").decode()
 
 
-def _header(campaign: Campaign, opened: session.Session, scenarios: Sequence[Scenario], image: Image) -> Run:
+def _sides(config: Config) -> dict[str, Config]:
+    """The requests a run carries out: its own, and that of its old side."""
+    return {"": config, **({rerun.BASE: config.base} if config.base is not None else {})}
+
+
+def _image_for(given: Mapping[str, Image], runtime: str) -> Image:
+    return given[rerun.BASE if rerun.is_base(runtime) else ""]
+
+
+def _header(
+    campaign: Campaign, opened: session.Session, scenarios: Sequence[Scenario], named: Mapping[str, Image]
+) -> Run:
     facts = host.describe() | {"harness_floor_s": runner.floor()}
     return Run(
         id=campaign.run_id,
@@ -149,7 +154,7 @@ def _header(campaign: Campaign, opened: session.Session, scenarios: Sequence[Sce
         host=facts,
         config=opened.config,
         supports=opened.supports,
-        images={image.name: image},
+        images=dict(named),
         scenarios=tuple(
             ScenarioFacts(name=scenario.name, asks=scenario.asks, metrics=scenario.metrics) for scenario in scenarios
         ),
@@ -174,7 +179,7 @@ def failures(trials: Sequence[Trial]) -> int:
 
 
 @contextmanager
-def _scratch(home: Path, mark: str) -> Iterator[Path]:
+def scratch_folder(home: Path, mark: str) -> Iterator[Path]:
     """The run's own folder for boxes; removed with it."""
     path = home / "scratch" / mark
     path.mkdir(parents=True)
@@ -200,7 +205,7 @@ def _terminable() -> Iterator[None]:
 
 def sweep(home: Path) -> Iterator[str]:
     """Removes what dead runs left, runtime by runtime, then their folders; says what."""
-    with marks.claimed(marks.new_id()) as mark, _scratch(home, mark) as scratch:
+    with marks.claimed(marks.new_id()) as mark, scratch_folder(home, mark) as scratch:
         workspace = session.workspaces(home, scratch, mark, {})
         for name in registry.names(registry.RUNTIMES):
             try:

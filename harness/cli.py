@@ -1,6 +1,7 @@
 """The command line: parse, call, print. Results go to stdout, everything else to stderr.
 
 Exit codes: 0 ok · 1 our own bug · 2 usage, or this host cannot do it · 3 some trials failed, results written ·
+4 regression · 5 undecided · 6 not comparable (all three: compare) ·
 130 interrupted, partial results kept.
 
 What a command needs is imported when it runs: `tare --help` must not wait for what it does not use.
@@ -15,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from harness import cli_box, cli_image
+from harness import cli_box, cli_compare, cli_image
 from harness.cli_image import KernelPath, Modules
 from harness.errors import TareError
 
@@ -28,6 +29,8 @@ app = typer.Typer(
 )
 app.add_typer(cli_image.app, name="image")
 app.add_typer(cli_box.app, name="box")
+app.command("compare")(cli_compare.compare)
+app.command("merge")(cli_compare.merge)
 
 EXIT_USAGE, EXIT_FAILED_TRIALS, EXIT_INTERRUPTED = 2, 3, 130
 
@@ -36,6 +39,9 @@ Runtimes = Annotated[list[str] | None, typer.Option("--runtime", help="Only thes
 Scenarios = Annotated[list[str] | None, typer.Option("--scenario", help="Only these scenarios; repeatable, or a,b.")]
 ImageName = Annotated[str | None, typer.Option("--image", help="The image every box runs.")]
 Blocks = Annotated[int | None, typer.Option(min=1, help="How many blocks to measure.")]
+Precision = Annotated[
+    float | None, typer.Option(metavar="PERCENT", help="Measure until every median is within this, 10 to 60 blocks.")
+]
 Seed = Annotated[int | None, typer.Option(help="Order of trials; by default a new one, always recorded.")]
 Options = Annotated[
     list[str] | None, typer.Option("--option", "-o", metavar="RUNTIME.NAME=VALUE", help="A runtime's own option.")
@@ -84,6 +90,7 @@ def plan_(
     scenario: Scenarios = None,
     image: ImageName = None,
     blocks: Blocks = None,
+    precision: Precision = None,
     seed: Seed = None,
     kernel: KernelPath = None,
     modules: Modules = None,
@@ -92,7 +99,7 @@ def plan_(
     """The flat list of what would run, in order, and what would not, with the reason."""
     from harness import campaign, catalogue, paths, request
 
-    said = request.Said(suite, runtime, scenario, image, blocks, None, kernel, modules, option)
+    said = request.Said(suite, runtime, scenario, image, blocks, None, kernel, modules, option, precision)
     steps = campaign.planned(request.resolve(said), paths.home(), request.seed_or_new(seed))
     print(catalogue.steps(steps))
 
@@ -104,6 +111,7 @@ def run(
     scenario: Scenarios = None,
     image: ImageName = None,
     blocks: Blocks = None,
+    precision: Precision = None,
     budget: Annotated[float | None, typer.Option(metavar="SECONDS", help="No new block after this long.")] = None,
     seed: Seed = None,
     kernel: KernelPath = None,
@@ -111,12 +119,15 @@ def run(
     option: Options = None,
     report: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write this report.")] = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN", help="Go on with an interrupted run.")] = None,
+    rerun_base: Annotated[
+        str | None, typer.Option("--rerun-base", metavar="RUN", help="Measure what that run boxed again, interleaved.")
+    ] = None,
 ) -> None:
     """Measure a suite on this host, print the verdicts, write the report."""
     from harness import request, running
 
-    said = request.Said(suite, runtime, scenario, image, blocks, budget, kernel, modules, option)
-    failed = running.resume(resume, report) if resume else running.run(said, seed, report)
+    said = request.Said(suite, runtime, scenario, image, blocks, budget, kernel, modules, option, precision)
+    failed = running.resume(resume, report) if resume else running.run(said, seed, report, rerun_base)
     raise typer.Exit(EXIT_FAILED_TRIALS if failed else 0)
 
 

@@ -9,11 +9,13 @@ from typing import Any
 from harness.boxes import Boxes
 from harness.contract import Report, Runtime, RuntimeFactory, Scenario, Workspace
 from harness.errors import UsageError
+from harness.gate import Comparer
 
 RUNTIMES = "tare.runtimes"
 SCENARIOS = "tare.scenarios"
 REPORTS = "tare.reports"
 SUITES = "tare.suites"
+COMPARERS = "tare.comparers"
 COMMANDS = "tare.commands"
 
 
@@ -41,6 +43,12 @@ def boxes() -> Boxes:
     """Whoever carries out `tare box`."""
     made: Boxes = _load(COMMANDS, "box")()
     return made
+
+
+def comparer() -> Comparer:
+    """Who rules over old and new: the one that is registered."""
+    found: Comparer = _load(COMPARERS, "gate")
+    return found
 
 
 def suite_packages() -> list[str]:

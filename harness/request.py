@@ -25,6 +25,7 @@ class Said:
     kernel: str | None
     modules: str | None
     options: Sequence[str] | None
+    precision: float | None = None
 
 
 def resolve(said: Said) -> Config:
@@ -35,7 +36,7 @@ def resolve(said: Said) -> Config:
         "runtimes": _split(said.runtimes),
         "scenarios": _split(said.scenarios),
         "image": said.image,
-        "blocks": said.blocks,
+        **_how_many(said),
         "budget_s": said.budget_s,
         "kernel": said.kernel,
         "modules": said.modules,
@@ -46,6 +47,16 @@ def resolve(said: Said) -> Config:
     _check_names("runtime", [name for entry in config.runtimes for name in entry.split("|")], registry.RUNTIMES)
     _check_names("scenario", config.scenarios, registry.SCENARIOS)
     return config
+
+
+def _how_many(said: Said) -> dict[str, object]:
+    """A number of blocks that was said is kept to, unless a precision was: then it is the most there may be."""
+    if said.precision is not None:
+        if not 0 < said.precision < 100:
+            raise UsageError(f"precision {said.precision:g} % is not between 0 and 100", hint="e.g. --precision 5")
+        most = {} if said.blocks is None else {"most_blocks": said.blocks, "blocks": said.blocks}
+        return {"adaptive": True, "precision": said.precision / 100, **most}
+    return {} if said.blocks is None else {"adaptive": False, "blocks": said.blocks}
 
 
 def seed_or_new(seed: int | None) -> int:

@@ -8,15 +8,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from harness import campaign, log, paths, render, request, store
+from harness import campaign, log, paths, render, request, rerun, store
 from harness.errors import UsageError
 from harness.model import Outcome, Trial
 
 
-def run(said: request.Said, seed: int | None, report: Path | None) -> int:
-    """Measures a suite and reports; returns how many trials failed."""
+def run(said: request.Said, seed: int | None, report: Path | None, rerun_base: str | None) -> int:
+    """Measures a suite and reports; returns how many trials failed. `rerun_base` is the run to measure again beside."""
     config = request.resolve(said)
     _check_writable(report)
+    if rerun_base is not None:
+        home = paths.home()
+        config = rerun.with_base(config, store.read(store.locate(home, rerun_base)), home)
     command = ("tare", *sys.argv[1:])
     return _carry_out(campaign.begin(config, paths.home(), request.seed_or_new(seed), command), report)
 
@@ -38,6 +41,8 @@ def _carry_out(what: campaign.Campaign, report: Path | None) -> int:
             log.say(f"interrupted; what was measured is kept: tare run --resume {what.run_id}")
         raise
     render.render_apart([folder], [render.STDOUT, *([str(report)] if report else [])])
+    if what.config.base is not None:
+        log.say(f"old against new: tare compare {what.run_id}:@base {what.run_id}:@new")
     failed = campaign.failures(store.read(folder).trials)
     log.say(f"results: {folder}")
     if report:

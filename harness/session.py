@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from harness import log, registry
+from harness import log, registry, rerun
 from harness.contract import Instance, Runtime, Scenario, Workspace
 from harness.errors import TareError, TrialFailed, Unsupported
 from harness.model import Config, Feature, Image, Prepared, Spec, Support
@@ -45,7 +45,7 @@ class Session:
             name=name,
             prepared=self.prepared[runtime],
             cpuset=self.config.cpuset,
-            memory_bytes=self.config.memory_bytes,
+            memory_bytes=rerun.side_of(self.config, runtime).memory_bytes,
             network=network,
         )
 
@@ -65,7 +65,12 @@ def probe(names: list[str], workspace: Callable[[str], Workspace]) -> tuple[dict
     supports: dict[str, Support] = {}
     for name in names:
         try:
-            runtimes[name] = registry.runtime(name, workspace(name))
+            twin = rerun.bare(name)
+            if twin != name and twin in runtimes and workspace(twin).options == workspace(name).options:
+                # One object serves both sides: some may exist only once in a process, as libvirt's embedded driver.
+                runtimes[name], supports[name] = runtimes[twin], supports[twin]
+                continue
+            runtimes[name] = registry.runtime(twin, workspace(name))
             supports[name] = runtimes[name].probe()
         except (ImportError, Unsupported) as error:
             supports[name] = Support(available=False, reason=str(error), hint=getattr(error, "hint", ""))
@@ -77,14 +82,19 @@ def workspaces(home: Path, scratch: Path, mark: str, options: Mapping[str, str])
 
     def workspace(name: str) -> Workspace:
         own = {key.partition(".")[2]: value for key, value in options.items() if key.partition(".")[0] == name}
-        return Workspace(store=home, scratch=scratch / name, mark=mark, options=own)
+        return Workspace(store=home, scratch=scratch / rerun.bare(name), mark=mark, options=own)
 
     return workspace
 
 
 @contextmanager
-def opened(config: Config, image: Image, workspace: Callable[[str], Workspace], mark: str) -> Iterator[Session]:
-    """Probes and prepares what the request names; everything is closed again when the block ends."""
+def opened(
+    config: Config, image: Callable[[str], Image], workspace: Callable[[str], Workspace], mark: str
+) -> Iterator[Session]:
+    """Probes and prepares what the request names; everything is closed again when the block ends.
+
+    `image` says what a runtime boxes: its old side may be given another one.
+    """
     runtimes, supports = probe(wanted(config), workspace)
     session = Session(config, supports, names=(f"{mark}-{number}" for number in itertools.count(1)))
     with ExitStack() as stack:
@@ -95,14 +105,13 @@ def opened(config: Config, image: Image, workspace: Callable[[str], Workspace], 
                     continue
                 stack.callback(runtimes[name].close)
                 workspace(name).scratch.mkdir(parents=True, exist_ok=True)
-                if _prepare(session, runtimes[name], image):
+                if _prepare(session, name, runtimes[name], image(name)):
                     break
         yield session
 
 
-def _prepare(session: Session, runtime: Runtime, image: Image) -> bool:
+def _prepare(session: Session, name: str, runtime: Runtime, image: Image) -> bool:
     """Whether the runtime is ready to measure; if not, its support says why. Wrong bytes end the run."""
-    name = runtime.name
     log.say(f"preparing {name}")
     try:
         session.prepared[name] = runtime.prepare(image)

@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from harness import campaign, marks, paths, proc, registry, request
+from harness import marks, paths, proc, registry, request, rerun
 from harness.contract import Workspace
 from harness.errors import TareError
 from harness.model import Config, Prepared, Role, Spec
@@ -66,7 +66,7 @@ def row() -> Row:
     """By turns with the runtime `tcg` on the same CPU; the ratio of each pair is one value."""
     cpu = request.boxes_cpu()
     home = paths.home()
-    image = campaign.image_of(Config(suite="bench", scenarios=(), runtimes=()), home)
+    image = rerun.image_of(Config(suite="bench", scenarios=(), runtimes=()), home)
     ratios = []
     with marks.claimed(marks.new_id()) as mark:
         scratch = home / "scratch" / mark

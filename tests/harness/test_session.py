@@ -47,7 +47,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., ses
 
         monkeypatch.setattr(registry, "runtime", load)
         workspace = session.workspaces(tmp_path, tmp_path / "scratch", "tare-t", {})
-        with session.opened(fakes.config(runtimes=wanted), fakes.IMAGE, workspace, "tare-t") as result:
+        with session.opened(fakes.config(runtimes=wanted), lambda _: fakes.IMAGE, workspace, "tare-t") as result:
             return result
 
     return open_

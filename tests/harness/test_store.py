@@ -112,3 +112,15 @@ def test_results_of_the_first_schema_are_still_read() -> None:
     assert results.run.schema == "tare-result/1.0"
     assert len(results.trials) == 40
     assert (results.trials[0].step.attempt, results.run.config.adaptive, results.run.sessions) == (0, False, {})
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "null", '"fast"'])
+def test_a_value_that_is_no_number_names_the_line(written: Path, value: str) -> None:
+    """Somebody edited the file by hand."""
+    file = written / store.TRIALS_FILE
+    lines = file.read_text().split("\n")
+    lines[1] = lines[1].replace("1.1", value)
+    assert value in lines[1]
+    file.write_text("\n".join(lines))
+    with pytest.raises(UsageError, match="line 2"):
+        store.read(written)
