@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from harness import agent, cgroups, images
-from harness.contract import Completed, Instance, Runtime
+from harness.contract import Bench, Completed, Instance, Runtime
 from harness.errors import TrialFailed, TrialTimeout
 from harness.model import Feature, Image, Role, Spec
-from scenarios import gauges
+from scenarios import gauges, web
 from tests.conformance.watch import Traces, descendants
 
 pytestmark = pytest.mark.machine
@@ -245,6 +245,22 @@ def test_everything_of_a_box_bears_its_name(runtime: Runtime, spec: Specs) -> No
         assert group.name == wanted.name
         assert wanted.name in cgroups.leftovers(wanted.name)
         assert all(wanted.name in str(path) for path in instance.disk_paths)
+
+
+def test_the_host_reaches_what_listens_inside(runtime: Runtime, spec: Specs) -> None:
+    require(runtime, Feature.NETWORK)
+    wanted = spec(network="bridge")
+    bench = Bench(start=lambda: runtime.start(wanted), spec=wanted, params={}, clock=time.monotonic, sleep=time.sleep)
+    links = Path("/sys/class/net")
+    before = len(list(links.iterdir()))
+    with bench.start() as instance:
+        instance.wait_ready(READY_S)
+        began_s = time.monotonic()
+        assert web.first_ok_s(web.serve(instance, bench), bench) > began_s
+    give_up = time.monotonic() + 10.0
+    while len(list(links.iterdir())) > before + 1:  # the kernel takes the box's own a moment later; a bridge may stay
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
 
 
 def test_the_agent_is_the_images_own(runtime: Runtime, spec: Specs) -> None:
