@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from harness import images, paths, registry, store, suites
-from harness.model import Image, Step
+from harness.errors import UsageError
+from harness.model import Image, Outcome, Results, Step
 
 _MIB = 1 << 20
 
@@ -81,6 +83,26 @@ def _images() -> Iterator[str]:
 
 
 def _runs() -> Iterator[str]:
+    """A line a run, oldest first; a damaged one keeps its line."""
     for folder in store.run_folders(paths.home()):
-        run = store.read(folder).run
-        yield f"{run.id}  {run.started_at}  {run.config.suite}"
+        try:
+            yield _run(store.read(folder))
+        except UsageError as error:
+            yield f"{folder.name}  cannot be read: {error.message}"
+
+
+def _run(results: Results) -> str:
+    run = results.run
+    host = f"{run.host.get('cpu_model', 'unknown CPU')}, Linux {run.host.get('kernel', 'unknown')}"
+    return f"{run.id}  {run.started_at}  {run.config.suite:<10} {host}  {outcome(results)}"
+
+
+def outcome(results: Results) -> str:
+    """How much was measured, and how it went: `3 of 20 blocks, 41 ok, 2 failed`."""
+    trials = [trial for trial in results.trials if not trial.step.warmup]
+    counts = Counter(trial.outcome for trial in trials)
+    blocks = len({trial.step.block for trial in trials if trial.outcome is not Outcome.SKIPPED})
+    config = results.run.config
+    planned = f" of {config.blocks}" if not config.adaptive and blocks != config.blocks else ""
+    went = ", ".join(f"{counts[one]} {one}" for one in Outcome if counts[one])
+    return f"{blocks}{planned} blocks, {went or 'nothing measured'}"

@@ -156,7 +156,7 @@ class Scenario:
 
 
 class Report(Protocol):
-    """Renders results as one document."""
+    """Renders results as one document: text, or bytes where the form is not text."""
 
     @property
     def name(self) -> str: ...
@@ -164,4 +164,4 @@ class Report(Protocol):
     @property
     def suffix(self) -> str: ...
 
-    def render(self, results: Sequence[Results]) -> str: ...
+    def render(self, results: Sequence[Results]) -> str | bytes: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,13 +19,17 @@ LOG = {"text": "log scale", "font": {"size": 12}, "standoff": 4}
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """What one unit of the axis is worth in base units, and the axis as plotly wants it."""
+    """What one unit of the axis is worth in base units, what it is called, and the axis as plotly wants it."""
 
     factor: float
     layout: dict[str, Any] = field(default_factory=dict)
+    unit: str = ""
 
     def scaled(self, value: float) -> float:
         return short(value / self.factor)
+
+    def all_scaled(self, values: Iterable[float]) -> list[float]:
+        return [self.scaled(value) for value in values]
 
 
 def short(value: float) -> float:
@@ -37,14 +41,17 @@ def choose(values: Sequence[float], unit: Unit) -> Axis:
     """A linear axis in the unit of its largest value, or a logarithmic one whose ticks carry their units."""
     smallest, largest = min(values, default=0.0), max(values, default=1.0)
     if smallest > 0 and largest / smallest > WIDE:
+        # In the unit of the largest value too, so that what hovering says has a name; the ticks say their own.
+        factor, name = units.scale(largest, unit)
         ticks = _decades(smallest, largest)
-        return Axis(1.0, {"type": "log", "tickvals": ticks, "ticktext": [_tick(t, unit) for t in ticks], "title": LOG})
+        words = {"tickvals": [short(t / factor) for t in ticks], "ticktext": [_tick(t, unit) for t in ticks]}
+        return Axis(factor, {"type": "log", **words, "title": LOG}, name)
     factor, name = units.scale(largest, unit)
     layout: dict[str, Any] = {"ticksuffix": f" {name}".rstrip(), "nticks": 5, "zeroline": False, "tickangle": 0}
     if smallest > (1 - NARROW) * largest:
         middle, reach = (smallest + largest) / 2, NARROW * largest / 2
         layout["range"] = [short((middle - reach) / factor), short((middle + reach) / factor)]
-    return Axis(factor, layout)
+    return Axis(factor, layout, name)
 
 
 def ratio(values: Sequence[float]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from harness.model import Better, Kind, Outcome
 from reports import units
 from reports.answers import capital
 from reports.compare import Comparisons, compare
+from reports.differences import differing
 from reports.summary import Summary, outliers, per_trial
 from reports.tidy import SERIES, Tidy, emulated
 from reports.verdicts import MARGIN, SMALLEST_BLOCKS
@@ -34,6 +35,8 @@ class Caveat:
     text: str
     remedy: str = ""
     scenario: str = ""
+    across: bool = False
+    """It is about comparing runs with each other."""
 
 
 def caveats(tidy: Tidy, summaries: Sequence[Summary], comparisons: Comparisons) -> tuple[Caveat, ...]:
@@ -52,7 +55,7 @@ def caveats(tidy: Tidy, summaries: Sequence[Summary], comparisons: Comparisons) 
         *_first_blocks(tidy),
         *_skipped(tidy),
         *_undefined(tidy),
-        *_several_runs(tidy),
+        *several_runs(tidy),
         *(Caveat(level=Level.NOTE, text=_sentence(text)) for run in tidy.runs for text in run.warnings),
         *(Caveat(level=Level.NOTE, text=_sentence(text)) for text in tidy.notes),
     ]
@@ -61,8 +64,8 @@ def caveats(tidy: Tidy, summaries: Sequence[Summary], comparisons: Comparisons) 
 
 def _digests(tidy: Tidy) -> Iterator[Caveat]:
     for run in tidy.runs:
-        image = run.images.get(run.config.image)
         for runtime, digest in run.digests_inside.items():
+            image = run.prepared[runtime].image if runtime in run.prepared else run.images.get(run.config.image)
             if image and digest != image.content_digest:
                 yield Caveat(
                     level=Level.ERROR,
@@ -247,19 +250,16 @@ def _undefined(tidy: Tidy) -> Iterator[Caveat]:
         )
 
 
-def _several_runs(tidy: Tidy) -> Iterator[Caveat]:
+def several_runs(tidy: Tidy) -> Iterator[Caveat]:
     """Two runs side by side are two answers unless everything that decides them is equal."""
     for run in tidy.runs[1:]:
-        first = tidy.runs[0]
-        facts = ("kernel", "cpu_model", "cpus", "memory_bytes", "cgroup_mode", "virtualised")
-        other = [fact for fact in facts if run.host.get(fact) != first.host.get(fact)]
-        if {n: i.digest for n, i in run.images.items()} != {n: i.digest for n, i in first.images.items()}:
-            other.append("image")
+        other = differing(tidy.runs[0], run)
         if other:
             yield Caveat(
                 level=Level.DOUBT,
-                text=f"{run.id} and {first.id} differ in {', '.join(other)}: their numbers are not comparable.",
+                text=f"{run.id} and {tidy.runs[0].id} differ in {', '.join(other)}: their numbers are not comparable.",
                 remedy="Compare ratios inside each run only.",
+                across=True,
             )
 
 

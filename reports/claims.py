@@ -66,7 +66,9 @@ class _Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class _Evidence:
+class Evidence:
+    """One run, and which of its boxes are containers and which virtual machines."""
+
     run: Run
     measured: frozenset[str]
     summaries: tuple[Summary, ...]
@@ -79,8 +81,11 @@ class _Evidence:
     def of(self, runtime: str, metric: str) -> tuple[Summary, ...]:
         return tuple(s for s in self.summaries if (s.series.runtime, s.series.metric) == (runtime, metric))
 
+    def emulated(self, runtime: str) -> bool:
+        return emulated(self.run, runtime)
+
     def name(self, runtime: str) -> str:
-        return units.box(runtime, emulated=emulated(self.run, runtime))
+        return units.box(runtime, emulated=self.emulated(runtime))
 
     def _machine(self, runtime: str) -> bool:
         prepared = self.run.prepared.get(runtime)
@@ -90,15 +95,9 @@ class _Evidence:
 
 def claims(tidy: Tidy, summaries: Sequence[Summary], comparisons: Comparisons) -> tuple[ClaimRow, ...]:
     """The table for the last of the runs: it has one cell per kind of box, so it speaks of one host at one time."""
-    run = tidy.runs[-1]
-    evidence = _Evidence(
-        run,
-        frozenset(tidy.samples.loc[tidy.samples["run"] == run.id, "runtime"]),
-        tuple(s for s in summaries if s.series.run == run.id),
-        tuple(c for c in comparisons.made if c.series.run == run.id),
-    )
+    evidence = evidence_of(tidy, summaries, comparisons)
 
-    def row(name: str, words: tuple[str, str], read: Callable[[_Evidence, str, str], list[_Reading]]) -> ClaimRow:
+    def row(name: str, words: tuple[str, str], read: Callable[[Evidence, str, str], list[_Reading]]) -> ClaimRow:
         cells = [
             _claim(claim, [r for box in evidence.boxes(kind) for r in read(evidence, box, kind)])
             for claim, kind in zip(words, (CONTAINER, MACHINE), strict=True)
@@ -111,6 +110,17 @@ def claims(tidy: Tidy, summaries: Sequence[Summary], comparisons: Comparisons) -
         row("performance", ("close to the physical machine", "large loss"), _performance),
         row("image size", ("small: KB–MB", "large: GB"), _size),
         row("migration and scaling", ("moves across platforms, can be replicated", ""), _replication),
+    )
+
+
+def evidence_of(tidy: Tidy, summaries: Sequence[Summary], comparisons: Comparisons) -> Evidence:
+    """What the last of the runs has to say."""
+    run = tidy.runs[-1]
+    return Evidence(
+        run,
+        frozenset(tidy.samples.loc[tidy.samples["run"] == run.id, "runtime"]),
+        tuple(s for s in summaries if s.series.run == run.id),
+        tuple(c for c in comparisons.made if c.series.run == run.id),
     )
 
 
@@ -158,7 +168,7 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def _startup(evidence: _Evidence, box: str, kind: str) -> list[_Reading]:
+def _startup(evidence: Evidence, box: str, kind: str) -> list[_Reading]:
     found = []
     slow = emulated(evidence.run, box)
     for s in evidence.of(box, "boot.ready"):
@@ -172,7 +182,7 @@ def _startup(evidence: _Evidence, box: str, kind: str) -> list[_Reading]:
     return found
 
 
-def _performance(evidence: _Evidence, box: str, kind: str) -> list[_Reading]:
+def _performance(evidence: Evidence, box: str, kind: str) -> list[_Reading]:
     slow = emulated(evidence.run, box)
     found = []
     for c in evidence.comparisons:
@@ -198,7 +208,7 @@ def _large_loss(comparison: Comparison) -> bool | None:
     return False if comparison.effect.high < LARGE_LOSS else None
 
 
-def _size(evidence: _Evidence, box: str, kind: str) -> list[_Reading]:
+def _size(evidence: Evidence, box: str, kind: str) -> list[_Reading]:
     """The bytes that must travel to start it; what they unpack to, where that was not measured."""
     name = next((n for n in ("disk.transfer", "disk.content") if evidence.of(box, n)), "")
     found = []
@@ -209,7 +219,7 @@ def _size(evidence: _Evidence, box: str, kind: str) -> list[_Reading]:
     return found
 
 
-def _delivery(evidence: _Evidence, box: str, kind: str) -> list[_Reading]:
+def _delivery(evidence: Evidence, box: str, kind: str) -> list[_Reading]:
     image = evidence.run.images.get(evidence.run.config.image)
     inside = evidence.run.digests_inside.get(box)
     if image is None or inside is None:
@@ -219,7 +229,7 @@ def _delivery(evidence: _Evidence, box: str, kind: str) -> list[_Reading]:
     return [_Reading(evidence.name(box), same, words)]
 
 
-def _replication(evidence: _Evidence, box: str, kind: str) -> list[_Reading]:
+def _replication(evidence: Evidence, box: str, kind: str) -> list[_Reading]:
     """One more copy on this host was weighed; moving to another machine is another question, so nothing is decided."""
     return [
         _Reading(evidence.name(box), None, f"one more instance adds {units.value(s.median, Unit.BYTES)} of disk")

@@ -1,36 +1,32 @@
-"""The answers as one page that needs nothing else: no network, no second file, and the raw data inside.
-
-plotly.js is embedded once; every figure is JSON beside it. The page forbids itself any request (a content policy), so
-that it can be mailed, archived and opened on a machine without a network.
-"""
+"""The answers as one page that needs nothing else: no network, no second file, and the raw data inside."""
 
 from __future__ import annotations
 
-import base64
-import gzip
 import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
-import jinja2
 import msgspec
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from harness.model import Results, Run, Unit
-from reports import answers, compare, csv, units
+from reports import answers, csv, page, resample, together, units, verdicts
 from reports.analysis import Analysis, analyse
 from reports.claims import Standing
+from reports.glance import glances
+from reports.literature import papers
+from reports.pairs import pairs
 from reports.palette import styles
 from reports.panels import questions
 from reports.summary import SMALLEST_N
 from reports.systems import systems
 from reports.tables import MARKS, unmeasured
+from reports.tidy import runtimes
 
+MOST_SENTENCES = 16
+"""Beyond these the sentences are folded away: the table says the same in less room."""
 LIBRARIES = ("numpy", "pandas", "scipy", "plotly", "jinja2")
 
 
@@ -43,55 +39,61 @@ class HtmlReport:
 
     def render(self, results: Sequence[Results]) -> str:
         analysis = analyse(results)
-        runs = analysis.tidy.runs
-        looks = styles(runs)
-        return (
-            _environment()
-            .get_template("page.html")
-            .render(
-                analysis=analysis,
-                runs=runs,
-                questions=questions(analysis, looks),
-                styles=looks,
-                emulated=_emulated(analysis),
-                facts=_facts(runs),
-                downloads=_downloads(results, analysis),
-                libraries={name: importlib.metadata.version(name) for name in LIBRARIES}
-                | {"Python": platform.python_version()},
-                plotly=Markup(get_plotlyjs()),
-                css=Markup(_resource("page.css")),
-                script=Markup(_resource("page.js")),
-                Standing=Standing,
-                margin_text=answers.margin_text,
-                marks=MARKS,
-                compare=compare,
-                units=units,
-                smallest_n=SMALLEST_N,
-                systems=systems(analysis.tidy),
-                unmeasured=unmeasured,
-            )
-        )
+        return page.render("page.html", _shown(results, analysis) | _ways())
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("reports", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["embedded"] = _embedded
-    return environment
+def _shown(results: Sequence[Results], analysis: Analysis) -> dict[str, Any]:
+    """What is different in every page."""
+    runs = analysis.tidy.runs
+    looks = styles(runs)
+    return {
+        "version": runs[0].version,
+        "analysis": analysis,
+        "runs": runs,
+        "glances": glances(analysis),
+        "pairs": pairs(analysis, looks),
+        "beside": together.beside(analysis),
+        "questions": questions(analysis, looks),
+        "papers": papers(analysis),
+        "styles": looks,
+        "emulated": _emulated(analysis),
+        "facts": _facts(runs),
+        "filters": _filters(analysis),
+        "downloads": _downloads(results, analysis),
+        "systems": systems(analysis.tidy),
+    }
 
 
-def _embedded(document: str) -> Markup:
-    """JSON inside a script element: a `<` in a string could end the element, so none is left."""
-    return Markup(document.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
+def _ways() -> dict[str, Any]:
+    """How the templates say things."""
+    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return {
+        "libraries": versions | {"Python": platform.python_version()},
+        "Standing": Standing,
+        "margin_text": answers.margin_text,
+        "side_by_side": together.shown,
+        "marks": MARKS,
+        "verdicts": verdicts,
+        "resample": resample,
+        "units": units,
+        "smallest_n": SMALLEST_N,
+        "unmeasured": unmeasured,
+        "most_sentences": MOST_SENTENCES,
+        "anchor": page.anchor,
+    }
 
 
-def _resource(name: str) -> str:
-    return (resources.files("reports.templates") / name).read_text(encoding="utf-8")
+def _filters(analysis: Analysis) -> dict[str, list[str]]:
+    """What a reader may choose: boxes, their parameters where they vary, and questions."""
+    samples = analysis.tidy.samples
+    asked = [name for run in analysis.tidy.runs for name in runtimes(run)]
+    measured = set(samples["runtime"])
+    profiles = sorted({str(params) for params in samples["params"]} - {""})
+    return {
+        "runtimes": [name for name in dict.fromkeys(asked) if name in measured],
+        "profiles": profiles if len(profiles) > 1 else [],
+        "scenarios": list(dict.fromkeys(map(str, samples["scenario"]))),
+    }
 
 
 def _emulated(analysis: Analysis) -> tuple[str, ...]:
@@ -130,8 +132,7 @@ def _downloads(results: Sequence[Results], analysis: Analysis) -> Mapping[str, s
         prefix = f"{result.run.id}-" if len(results) > 1 else ""
         found[f"{prefix}run.json"] = msgspec.json.format(msgspec.json.encode(result.run), indent=1)
         found[f"{prefix}trials.jsonl"] = b"".join(msgspec.json.encode(trial) + b"\n" for trial in result.trials)
-    # mtime=0: the same results give the same page.
-    return {name: base64.b64encode(gzip.compress(data, 9, mtime=0)).decode() for name, data in found.items()}
+    return {name: page.packed(data) for name, data in found.items()}
 
 
 html = HtmlReport()

@@ -3,13 +3,17 @@
 A figure is plain data, a dict in plotly's own schema, and leaves here as JSON. The graph objects of plotly's Python
 library would check it a second time for a second of every report; the tests let them do that instead. The ground is
 transparent and the text takes the page's colours, in light and in dark.
+
+Two things are left to the page's script, for the sake of size and of its filter. Under `meta`, a trace says whose it is
+and, where it holds many points, in which row: the script spreads them about it. A vertical axis that has a row a box
+says whose each row is: the script closes the gap when one is filtered out.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from html import escape
 from typing import Any
 
@@ -17,8 +21,9 @@ import msgspec
 import pandas as pd
 
 from harness.model import Metric
-from reports import axes, units
+from reports import axes
 from reports.palette import Style
+from reports.summary import SMALLEST_N
 from reports.tables import Row
 
 Part = dict[str, Any]
@@ -28,10 +33,9 @@ ROW_PX = 34
 TITLE_PX = 68
 """From one row of axes to the next: tick labels of the one, title of the other."""
 BOTTOM_PX = 44
-JITTER = 0.27
-GOLDEN = (math.sqrt(5) - 1) / 2
 BAND = "rgba(127,127,127,0.22)"
 GRID = "rgba(127,127,127,0.28)"
+LOST = "#c4442c"
 PATTERNS = ("", "/", ".", "x", "-", "+", "|", "\\")
 LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left", "x": 0, "traceorder": "normal"}
 
@@ -46,17 +50,28 @@ class Chart:
     height: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Panel:
-    """The rows one set of charts may draw: of one question of one run, emulated or not."""
+    """The rows one set of charts may draw, of one question of one run, emulated or not; `lost` has its bad trials."""
 
     rows: Mapping[str, Sequence[Row]]
     points: pd.DataFrame
     styles: Mapping[str, Style]
     metrics: Mapping[str, Metric] = field(default_factory=dict)
+    lost: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def drawn(self, metric: str) -> list[Row]:
         return [row for row in self.rows.get(metric, ()) if row.summary is not None]
+
+    def seen(self, metric: str) -> list[Row]:
+        """Also the boxes of which every trial went wrong: they are in the picture, without a point."""
+        return [row for row in self.rows.get(metric, ()) if row.summary or row.lost]
+
+    @cached_property
+    def by_series(self) -> Mapping[tuple[str, str, str, str], pd.DataFrame]:
+        """The points of each series. One pass over all: asking per row would read them all again for each."""
+        keys = ["metric", "runtime", "params", "labels"]
+        return dict(iter(self.points.groupby(keys, sort=False)))  # type: ignore[arg-type]
 
 
 def grid(panel: Panel, names: Sequence[str], sides: Mapping[str, Part]) -> tuple[Part, int]:
@@ -64,16 +79,22 @@ def grid(panel: Panel, names: Sequence[str], sides: Mapping[str, Part]) -> tuple
 
     `sides` holds each metric's horizontal axis.
     """
-    heights = [ROW_PX * len(panel.drawn(name)) for name in names]
+    heights = [ROW_PX * len(panel.seen(name)) for name in names]
     inner = sum(heights) + TITLE_PX * (len(names) - 1)
-    layout: Part = {"annotations": [], "margin": {"l": 8, "r": 20, "t": 30, "b": BOTTOM_PX}}
+    layout: Part = {"annotations": [], "margin": {"l": 8, "r": 20, "t": 30, "b": BOTTOM_PX}, "meta": {"rows": {}}}
     top = float(inner)
     for place, (name, height) in enumerate(zip(names, heights, strict=True)):
         number = "" if place == 0 else str(place + 1)
         upper, lower = top / inner, max(0.0, (top - height) / inner)
+        drawn = panel.seen(name)
         layout[f"xaxis{number}"] = {**sides[name], "anchor": f"y{number}"}
-        layout[f"yaxis{number}"] = {**_boxes(panel.drawn(name)), "domain": [lower, upper], "anchor": f"x{number}"}
-        layout["annotations"].append(_heading(name, upper))
+        layout[f"yaxis{number}"] = {
+            **ticks([row.box for row in drawn]),
+            "domain": [lower, upper],
+            "anchor": f"x{number}",
+        }
+        layout["meta"]["rows"][f"yaxis{number}"] = [row.key for row in drawn]
+        layout["annotations"] += [_heading(name, upper), *_losses(drawn, number)]
         top -= height + TITLE_PX
     return layout, inner + BOTTOM_PX + 30
 
@@ -99,60 +120,86 @@ def ticks(labels: Sequence[str]) -> Part:
 def values(panel: Panel, row: Row) -> pd.DataFrame:
     """The samples behind a row."""
     assert row.summary is not None
-    series, points = row.summary.series, panel.points
-    return points[
-        (points["metric"] == series.metric)
-        & (points["runtime"] == series.runtime)
-        & (points["params"] == series.params)
-        & (points["labels"] == series.labels)
-    ]
+    series = row.summary.series
+    return panel.by_series[series.metric, series.runtime, series.params, series.labels]
 
 
-def said(row: Row, frame: pd.DataFrame) -> list[str]:
-    """What hovering over each point says. Plotly reads tags and entities in such texts, so ours are escaped."""
-    known = zip(frame["value"], frame["block"], frame["taints"], strict=True)
-    lines = [
-        (row.box, f"{units.value(value, row.metric.unit)}, block {block}", taints) for value, block, taints in known
-    ]
-    return ["<br>".join(escape(line) for line in one if line) for one in lines]
+def template(row: Row, value: str) -> str:
+    """What hovering over a point says. Plotly reads tags, entities and `%{…}` in such texts, so ours are escaped."""
+    box = escape(row.box).replace("%{", "%&#123;")
+    return f"{box}<br>{value}, block %{{customdata}}%{{text}}<extra></extra>"
 
 
-def points(panel: Panel, row: Row, frame: pd.DataFrame, y: int, axis: axes.Axis) -> Part:
-    """Every value of a box, spread about its row; a cross where evidence taints it."""
-    # Multiples of the golden ratio spread any number of points evenly, and the same way every time.
-    spread = [((place * GOLDEN) % 1 - 0.5) * 2 * JITTER for place in range(len(frame))]
-    marker = {
-        "color": panel.styles[row.runtime].colour,
-        "symbol": ["x" if taints else "circle" for taints in frame["taints"]],
-        "size": 7,
-        "opacity": 0.5,
+def points(panel: Panel, row: Row, y: int, axis: axes.Axis) -> Part:
+    """Every value of a box, to be spread about its row; a cross where evidence taints it."""
+    frame = values(panel, row)
+    tainted = [str(taints) for taints in frame["taints"]]
+    marker: Part = {"color": panel.styles[row.runtime].colour, "size": 7, "opacity": 0.5}
+    trace: Part = {
+        "type": "scatter",
+        "mode": "markers",
+        "meta": {"key": row.key, "row": y},
+        "x": axis.all_scaled(frame["value"]),
+        "customdata": frame["block"].tolist(),
+        "hovertemplate": template(row, f"%{{x:.4~g}} {axis.unit}".rstrip()),
     }
-    xs = [axis.scaled(value) for value in frame["value"]]
-    return _scatter(xs, [round(y + shift, 3) for shift in spread], said(row, frame), marker)
+    if any(tainted):
+        marker["symbol"] = ["x" if taints else "circle" for taints in tainted]
+        trace["text"] = [f"<br>{escape(taints)}" if taints else "" for taints in tainted]
+    else:
+        trace["hovertemplate"] = trace["hovertemplate"].replace("%{text}", "")
+    return {**trace, "marker": marker}
+
+
+def box(panel: Panel, row: Row, y: int, axis: axes.Axis) -> Part:
+    """The middle half of the values, and how far the rest reaches; nothing where so few have no middle half."""
+    if len(values(panel, row)) < SMALLEST_N:
+        return {}
+    found = values(panel, row)["value"].quantile([0.0, 0.25, 0.5, 0.75, 1.0])
+    low, first, middle, third, high = axis.all_scaled(found)
+    colour = panel.styles[row.runtime].colour
+    return {
+        "type": "box",
+        "orientation": "h",
+        "meta": {"key": row.key},
+        "y": [y],
+        "lowerfence": [low],
+        "q1": [first],
+        "median": [middle],
+        "q3": [third],
+        "upperfence": [high],
+        "width": 0.62,
+        "line": {"color": colour, "width": 1},
+        "fillcolor": "rgba(127,127,127,0.10)",
+        "hoverinfo": "skip",
+    }
 
 
 def median(panel: Panel, row: Row, y: int, axis: axes.Axis) -> Part:
     assert row.summary is not None
     s = row.summary
     numbers = (axis.scaled(s.median), axis.scaled(s.low), axis.scaled(s.high))
-    return dot(panel.styles[row.runtime], y, numbers, f"{row.box}: median {row.median} ({row.interval})")
+    words = f"{row.box}: median {row.median} ({row.interval})"
+    return dot(panel.styles[row.runtime], row.key, (y, *numbers), words)
 
 
-def dot(style: Style, y: int, numbers: tuple[float, float, float], words: str) -> Part:
-    """A value with its interval; without one where the interval does not exist."""
-    middle, low, high = numbers
-    marker = {"color": style.colour, "symbol": style.symbol, "size": 11, "line": {"color": "#fff", "width": 1}}
-    trace = _scatter([axes.short(middle)], [y], [escape(words)], marker)
+def dot(style: Style, key: str, numbers: tuple[float, float, float, float], words: str) -> Part:
+    """A value with its interval, in a row; without one where the interval does not exist."""
+    y, middle, low, high = numbers
+    trace: Part = {
+        "type": "scatter",
+        "mode": "markers",
+        "meta": {"key": key},
+        "x": [axes.short(middle)],
+        "y": [y],
+        "marker": {"color": style.colour, "symbol": style.symbol, "size": 11, "line": {"color": "#fff", "width": 1}},
+        "hovertext": [escape(words)],
+        "hoverinfo": "text",
+    }
     if low < high:  # neither for NaN nor for a single value
         ends = {"array": [axes.short(high - middle)], "arrayminus": [axes.short(middle - low)]}
-        trace["error_x"] = {
-            "type": "data",
-            "symmetric": False,
-            **ends,
-            "color": style.colour,
-            "thickness": 3,
-            "width": 7,
-        }
+        look = {"color": style.colour, "thickness": 3, "width": 7}
+        trace["error_x"] = {"type": "data", "symmetric": False, **ends, **look}
     return trace
 
 
@@ -162,7 +209,8 @@ def medians_said(panel: Panel, names: Sequence[str]) -> str:
 
 
 def ratio_said(row: Row) -> str:
-    return " ".join(f"{row.box} {row.metric.name} {row.ratio} ({row.ratio_interval}) {row.verdict}".split())
+    span = f" ({row.ratio_interval})" if row.ratio_interval else ""
+    return f"{row.box} {row.metric.name} {row.ratio}{span} {row.verdict}".rstrip()
 
 
 def finish(traces: Sequence[Part], layout: Part, title: str, alt: str, height: int) -> Chart:
@@ -186,15 +234,25 @@ def finish(traces: Sequence[Part], layout: Part, title: str, alt: str, height: i
     return Chart(title=title, alt=f"{title}. {alt}.", json=figure, height=height)
 
 
-def _boxes(rows: Sequence[Row]) -> Part:
-    return ticks([row.box if "/" not in row.n else f"{row.box}, {row.n} ok" for row in rows])
+def _losses(rows: Sequence[Row], number: str) -> list[Part]:
+    """Trials that gave no value, at the end of their row: no number can place them on the axis."""
+    return [
+        {
+            "text": escape(row.lost),
+            "font": {"size": 12, "color": LOST},
+            "showarrow": False,
+            "x": 1,
+            "xref": f"x{number} domain",
+            "xanchor": "right",
+            "y": y,
+            "yref": f"y{number}",
+            "yshift": 12,
+        }
+        for y, row in enumerate(rows)
+        if row.lost
+    ]
 
 
 def _heading(text: str, y: float) -> Part:
     place = {"x": 0, "xref": "paper", "xanchor": "left", "y": y, "yref": "paper", "yanchor": "bottom"}
     return {"text": escape(text), "showarrow": False, "font": {"size": 13}, **place}
-
-
-def _scatter(xs: Sequence[float], ys: Sequence[float], words: Sequence[str], marker: Part) -> Part:
-    texts = {"hovertext": list(words), "hoverinfo": "text"}
-    return {"type": "scatter", "mode": "markers", "x": list(xs), "y": list(ys), "marker": marker, **texts}

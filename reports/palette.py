@@ -28,6 +28,10 @@ _STYLES = (
     Style("#9b7700", "star"),
     Style("#2f8fc9", "hexagon"),
     Style("#7a5cc0", "pentagon"),
+    Style("#a8623a", "triangle-down"),
+    Style("#5f8a1f", "hourglass"),
+    Style("#d14b72", "bowtie"),
+    Style("#3f8f96", "diamond-tall"),
 )
 
 

@@ -6,16 +6,18 @@ its points; ratios to the reference come first and the order of measurement last
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from harness.model import Better, Kind, Metric, Run, ScenarioFacts
-from reports import charts
+from harness.model import Better, Kind, Metric, Outcome, Run, ScenarioFacts, Unit
+from reports import charts, page
 from reports.analysis import Analysis
 from reports.answers import headline
 from reports.caveats import Caveat
+from reports.forests import forest
 from reports.marks import Chart, Panel
 from reports.palette import Style
+from reports.progress import progression
 from reports.tables import Row, rows, unmeasured
 
 PHASE = ".phase."
@@ -37,6 +39,7 @@ class Side:
 class Question:
     """A scenario of a run with all that is shown for it."""
 
+    anchor: str
     run: Run
     scenario: ScenarioFacts
     sides: tuple[Side, ...]
@@ -47,11 +50,13 @@ def questions(analysis: Analysis, styles: Mapping[str, Style]) -> tuple[Question
     """Every scenario in which some box was measured, run by run."""
     found = []
     for run in analysis.tidy.runs:
+        several = f"{page.anchor(run.id)}." if len(analysis.tidy.runs) > 1 else ""
         for scenario in run.scenarios:
             sides = tuple(side for flag in (False, True) for side in _side(analysis, run, scenario, flag, styles))
             about = tuple(c for c in analysis.caveats if c.scenario == scenario.name)
+            anchor = several + page.anchor(scenario.name)
             if sides:
-                found.append(Question(run=run, scenario=scenario, sides=sides, caveats=about))
+                found.append(Question(anchor=anchor, run=run, scenario=scenario, sides=sides, caveats=about))
     return tuple(found)
 
 
@@ -65,20 +70,31 @@ def _side(
     tables = {metric: found for metric, found in tables.items() if any(row.summary for row in found)}
     if not tables:
         return
-    measured = analysis.tidy.measured()
-    chosen = (measured["run"] == run.id) & (measured["scenario"] == scenario.name) & ~measured["twin"]
-    panel = Panel(
-        rows={metric.name: found for metric, found in tables.items()},
-        points=measured[chosen & (measured["emulated"] == emulated)],
-        styles=styles,
-        metrics=analysis.tidy.metrics,
-    )
+    panel = _panel(analysis, (run, scenario), emulated, styles)
+    panel = replace(panel, rows={metric.name: found for metric, found in tables.items()})
     leading = headline(scenario, analysis.comparisons.made) or (scenario.metrics[0].name,)
     yield Side(
         emulated=emulated,
         charts=tuple(_charts(panel, tables, leading, run.config.reference)),
         tables=tables,
         unmeasured=unmeasured([row for found in tables.values() for row in found if not row.absent]),
+    )
+
+
+def _panel(analysis: Analysis, where: tuple[Run, ScenarioFacts], emulated: bool, styles: Mapping[str, Style]) -> Panel:
+    run, scenario = where
+    measured, trials = analysis.tidy.measured(), analysis.tidy.trials
+    chosen, tried = (
+        (frame["run"] == run.id)
+        & (frame["scenario"] == scenario.name)
+        & ~frame["twin"]
+        & ~frame["warmup"]
+        & (frame["emulated"] == emulated)
+        for frame in (measured, trials)
+    )
+    bad = trials["outcome"].isin([Outcome.FAILED.value, Outcome.TIMEOUT.value])
+    return Panel(
+        rows={}, points=measured[chosen], styles=styles, metrics=analysis.tidy.metrics, lost=trials[tried & bad]
     )
 
 
@@ -91,22 +107,29 @@ def _charts(
     sampled = [m.name for m in tables if m.kind is Kind.SAMPLED and m.name not in parts]
     compared = [m for m in (*leading, *sampled, *exact) if m in panel.rows and _directed(panel, m)]
     title = f"Ratio to {reference}; grey is the margin within which nothing counts"
-    forest = charts.forest(panel, list(dict.fromkeys(compared)), title)
-    if forest:
-        yield forest
+    ratios = forest([row for name in dict.fromkeys(compared) for row in panel.drawn(name)], panel.styles, title)
+    if ratios:
+        yield ratios
     if sampled:
-        yield charts.strip(panel, sampled, "Every measurement; median and 95 % interval")
-    if parts:
-        yield charts.stack(
-            panel, [(name, name.split(PHASE)[1]) for name in parts], "Where the time goes: median phases"
+        yield charts.strip(
+            panel, sampled, "Every measurement over its quartiles; on top the median and its 95 % interval"
         )
+    yield from _of_leading(panel, [name for name in leading if name in sampled], parts)
     if len(owners) > 1:
         yield charts.stack(_owned(panel), owners, "Who holds the memory: medians")
     if exact:
         yield charts.bars(panel, exact, "Exact sizes")
-    varying = [name for name in leading if name in sampled]
+
+
+def _of_leading(panel: Panel, varying: Sequence[str], parts: Sequence[str]) -> Iterator[Chart]:
+    """How the headline is spread, what it is made of, and whether it drifted."""
+    if varying and parts and panel.metrics[varying[0]].unit is Unit.SECONDS:
+        yield charts.ecdf(panel, varying[0], f"{varying[0]}: the share of boxes that were there by then")
+    if parts:
+        layers = [(name, name.split(PHASE)[1]) for name in parts]
+        yield charts.stack(panel, layers, "Where the time goes: median phases")
     if varying:
-        yield charts.progression(panel, varying[0], f"{varying[0]} in the order of measurement")
+        yield progression(panel, varying[0], f"{varying[0]} in the order of measurement")
 
 
 def _directed(panel: Panel, name: str) -> bool:
@@ -120,4 +143,4 @@ def _owned(panel: Panel) -> Panel:
         name: [row for row in found if name != "memory.pss" or row.box not in split]
         for name, found in panel.rows.items()
     }
-    return Panel(rows=kept, points=panel.points, styles=panel.styles, metrics=panel.metrics)
+    return replace(panel, rows=kept)

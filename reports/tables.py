@@ -9,8 +9,6 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import pandas as pd
-
 from harness.model import Metric, Run, ScenarioFacts
 from reports import units
 from reports.analysis import Analysis
@@ -45,12 +43,25 @@ class Row:
     """The box ran but has no such thing; otherwise, without a summary, it did not run or never ran well."""
 
     @property
+    def key(self) -> str:
+        """Runtime and parameters: what a page's filter goes by."""
+        return f"{self.runtime}|{self.summary.series.params if self.summary else ''}"
+
+    @property
     def n(self) -> str:
         """Good trials; `18/20` when some were lost."""
         if self.summary is None:
             return ""
         lost = self.summary.failures + self.summary.timeouts
         return f"{self.summary.n}/{self.summary.n + lost}" if lost else f"{self.summary.n}"
+
+    @property
+    def lost(self) -> str:
+        """`✕ 2 of 20 lost`; nothing when all went well, or when the box was not asked."""
+        if self.summary:
+            lost = self.summary.failures + self.summary.timeouts
+            return f"✕ {lost} of {self.summary.n + lost} lost" if lost else ""
+        return "✕ all lost" if self.why.startswith(("failed", "timeout")) else ""
 
     @property
     def median(self) -> str:
@@ -114,9 +125,8 @@ def _of_box(analysis: Analysis, run: Run, cell: tuple[str, str], metric: Metric)
     scenario, runtime = cell
     slow = run.supports[runtime].emulated if runtime in run.supports else False
     box = units.box(runtime, emulated=slow)
-    compared = {c.series: c for c in analysis.comparisons.made}
     wanted = (run.id, scenario, runtime, metric.name)
-    own = [s for s in analysis.summaries if _key(s) == wanted]
+    own = analysis.by_cell.get(wanted, ())
     for summary in own:
         where = analysis.tidy.where(scenario, summary.series.params, summary.series.labels)
         yield Row(
@@ -125,7 +135,7 @@ def _of_box(analysis: Analysis, run: Run, cell: tuple[str, str], metric: Metric)
             emulated=slow,
             metric=metric,
             summary=summary,
-            comparison=compared.get(summary.series),
+            comparison=analysis.compared.get(summary.series),
         )
     if not own:
         yield from _without(analysis, wanted, Row(box=box, runtime=runtime, emulated=slow, metric=metric))
@@ -133,23 +143,10 @@ def _of_box(analysis: Analysis, run: Run, cell: tuple[str, str], metric: Metric)
 
 def _without(analysis: Analysis, wanted: tuple[str, str, str, str], row: Row) -> Iterator[Row]:
     """A row that says why there is no number. A runtime nobody asked for has none."""
-    absent, trials = _only(analysis.tidy.absent, wanted), _only(analysis.tidy.trials, wanted)
-    if len(absent):
-        yield replace(row, why=str(absent["reason"].iloc[0]), absent=True)
-        return
-    lost = trials[trials["outcome"] != "ok"]
-    if len(lost):
-        yield replace(row, why=f"{lost['outcome'].iloc[0]}: {lost['reason'].iloc[0]}".removesuffix(": "))
-    elif len(trials):
+    cell = wanted[:3]
+    if wanted in analysis.absences:
+        yield replace(row, why=analysis.absences[wanted], absent=True)
+    elif cell in analysis.losses:
+        yield replace(row, why=analysis.losses[cell])
+    elif cell in analysis.tried:
         yield replace(row, why="gave no value", absent=True)
-
-
-def _only(frame: pd.DataFrame, wanted: tuple[str, str, str, str]) -> pd.DataFrame:
-    run, scenario, runtime, metric = wanted
-    chosen = (frame["run"] == run) & (frame["scenario"] == scenario) & (frame["runtime"] == runtime)
-    return frame[chosen & (frame["metric"] == metric)] if "metric" in frame else frame[chosen]
-
-
-def _key(summary: Summary) -> tuple[str, str, str, str]:
-    series = summary.series
-    return series.run, series.scenario, series.runtime, series.metric

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
@@ -33,7 +34,7 @@ TRIAL_COLUMNS = [
 SAMPLE_COLUMNS = [*TRIAL_COLUMNS, "metric", "labels", "unit", "value"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Tidy:
     """Some runs and their trials. `absent` holds what a box could not supply, with the reason in `reason`."""
 
@@ -49,9 +50,13 @@ class Tidy:
 
     def where(self, scenario: str, params: str, labels: str = "") -> str:
         """What tells a cell from its neighbours: parameters are only worth a word where they vary."""
-        ran = self.trials[(self.trials["scenario"] == scenario) & (self.trials["outcome"] != "skipped")]
-        varied = ran["params"].nunique() > 1
-        return " ".join(part for part in (params if varied else "", labels) if part)
+        return " ".join(part for part in (params if scenario in self.varied else "", labels) if part)
+
+    @cached_property
+    def varied(self) -> frozenset[str]:
+        """Scenarios that ran with more than one set of parameters."""
+        kinds = self.trials[self.trials["outcome"] != "skipped"].groupby("scenario")["params"].nunique()
+        return frozenset(map(str, kinds[kinds > 1].index))
 
     def measured(self) -> pd.DataFrame:
         """The samples that may enter a summary: of trials that went well, warm-up apart."""

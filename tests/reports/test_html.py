@@ -18,9 +18,11 @@ import pytest
 from harness.model import Results, Run, Trial
 from reports.csv import csv
 from reports.html import html
+from reports.marks import LOST
 from tests.reports.planted import Planting, plant
 
-MEGABYTES = 5.5
+MEGABYTES = 2.6
+"""Half of what plotly.js alone would weigh, were it not packed."""
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +84,9 @@ def test_nothing_in_a_run_can_escape(page: str) -> None:
     assert "<script>alert(1)" not in page
     assert "&lt;/script&gt;&lt;script&gt;alert(1)" in page
     assert "Planted CPU &lt;2 GHz&gt;" in page
-    # One script a figure and a file, plotly.js and our own: nothing was added.
+    # One script a figure, a file and the packed library, and our own: nothing was added.
     kinds = [attributes.get("type") for attributes, _ in _Reader(page).scripts]
-    assert kinds.count(None) == 2
+    assert kinds.count(None) == 1
     assert set(kinds) == {None, "application/json", "application/gzip;base64"}
 
 
@@ -98,22 +100,25 @@ def test_every_figure_fits_plotlys_schema(page: str) -> None:
 def test_every_runtime_has_one_colour(page: str) -> None:
     colours: dict[str, set[str]] = {}
     for figure in _figures(page):
+        rows = figure["layout"].get("meta", {}).get("rows", {})
         for trace in figure["data"]:
-            if isinstance(trace.get("hovertext"), list) and trace["hovertext"]:
-                colour = trace["marker"]["color"]
-                names = [text.split("<")[0].split(":")[0].split(",")[0].split(" ")[0] for text in trace["hovertext"]]
-                every = colour if isinstance(colour, list) else [colour] * len(names)
-                for name, one in zip(names, every, strict=True):
-                    colours.setdefault(name, set()).add(one)
+            if trace["type"] == "bar":
+                keys = [rows["yaxis" + trace.get("yaxis", "y")[1:]][y] for y in trace["y"]]
+                every = trace["marker"]["color"]
+            else:
+                keys, every = [trace["meta"]["key"]], [trace.get("marker", trace.get("line", {})).get("color")]
+            for key, one in zip(keys, every, strict=True):
+                if one != LOST:
+                    colours.setdefault(key.split("|")[0], set()).add(one)
     assert set(colours) == {"native", "container", "tcg"}
     assert all(len(found) == 1 for found in colours.values())
 
 
 def test_emulation_is_never_drawn_beside_hardware(page: str) -> None:
     for figure in _figures(page):
-        boxes = {
-            text.split("<")[0].split(" ")[0].strip(":,") for t in figure["data"] for text in t.get("hovertext", [])
-        }
+        rows = [key for keys in figure["layout"].get("meta", {}).get("rows", {}).values() for key in keys]
+        keys = [*rows, *(trace["meta"]["key"] for trace in figure["data"] if "meta" in trace)]
+        boxes = {key.split("|")[0] for key in keys}
         assert boxes == {"tcg"} or "tcg" not in boxes
 
 
@@ -131,7 +136,9 @@ def test_the_data_inside_is_the_data(golden: Results, page: str) -> None:
 
 def test_the_order_is_answer_claim_questions_method_doubts_data(page: str) -> None:
     ids = [a["id"] for t, a in _Reader(page).tags if t == "section"]
-    assert ids == ["answers", "claims", "q1", "q2", "q3", "q4", "method", "host", "doubts", "again", "data"]
+    questions = ["boot", "memory", "disk", "cpu"]
+    end = ["papers", "method", "host", "doubts", "again", "data"]
+    assert ids == ["answers", "claims", "tradeoff", *questions, *end]
     assert page.index('class="banner"') < page.index('id="answers"')
 
 
@@ -154,6 +161,33 @@ def test_two_runs_show_where_their_hosts_differ() -> None:
     page = html.render(hosts)
     assert page.count('class="differs"') == 1
     assert "planted-1-run.json" in page and "planted-2-trials.jsonl" in page
+
+
+def test_links_lead_somewhere(page: str) -> None:
+    reader = _Reader(page)
+    ids = [a["id"] for _, a in reader.tags if a.get("id")]
+    assert len(ids) == len(set(ids))
+    targets = {(a.get("href") or "")[1:] for t, a in reader.tags if t == "a"}
+    assert len(targets) > 10 and targets <= set(ids)
+
+
+def test_a_row_is_told_by_runtime_and_parameters(page: str) -> None:
+    keys = {a["data-key"] for t, a in _Reader(page).tags if t == "tr" and "data-key" in a}
+    assert "container|" in keys and "container|size=small" in keys
+
+
+def test_every_failure_is_in_the_picture(page: str) -> None:
+    words = [a["text"] for figure in _figures(page) for a in figure["layout"].get("annotations", [])]
+    assert "✕ 1 of 12 lost" in words
+    crosses = [t for figure in _figures(page) for t in figure["data"] if t.get("marker", {}).get("color") == LOST]
+    assert {trace["meta"]["key"] for trace in crosses} == {"container|", "tcg|"}
+    assert all("&lt;/script&gt;" in trace["hovertext"][0] for trace in crosses if trace["meta"]["key"] == "tcg|")
+
+
+def test_a_share_of_all_trials_counts_the_lost_ones(page: str) -> None:
+    steps = [t for f in _figures(page) for t in f["data"] if t.get("line", {}).get("shape") == "hv"]
+    reached = {trace["meta"]["key"]: trace["y"][-1] for trace in steps}
+    assert reached == {"native|": 1, "container|": 1, "tcg|": pytest.approx(11 / 12)}
 
 
 def test_an_empty_run_still_makes_a_page() -> None:

@@ -11,7 +11,7 @@ from reports.systems import NO_DRIVER, systems
 from tests.reports.planted import Planting, plant
 
 GROUNDS = ("#ffffff", "#1a1d21")
-BOXES = dict.fromkeys("abcdefg", 1.0)
+BOXES = dict.fromkeys("abcdefghijk", 1.0)
 
 
 def _luminance(colour: str) -> float:
@@ -27,9 +27,9 @@ def test_every_colour_is_seen(ground: str) -> None:
         assert (light + 0.05) / (dark + 0.05) >= 3, (name, style.colour)
 
 
-def test_eight_runtimes_have_eight_colours_and_symbols() -> None:
+def test_twelve_runtimes_have_twelve_colours_and_symbols() -> None:
     found = styles([plant(Planting(ratios=BOXES)).run]).values()
-    assert len({style.colour for style in found}) == len({style.symbol for style in found}) == 8
+    assert len({style.colour for style in found}) == len({style.symbol for style in found}) == 12
 
 
 def test_another_runtime_moves_nobodys_colour() -> None:
