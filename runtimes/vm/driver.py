@@ -17,10 +17,11 @@ from harness.cgroups import Cgroup, Limits
 from harness.contract import Instance, Workspace
 from harness.errors import TrialFailed, Unsupported, UsageError
 from harness.model import Artifact, Feature, Image, Prepared, Role, Spec, Support
-from runtimes.vm import connection, disk, initrd, kernel, kvmcheck, launch, placement, processes, sweep
+from runtimes.vm import connection, disk, initrd, kernel, kvmcheck, launch, placement, processes, sweep, tsc
 from runtimes.vm.connection import Connection
-from runtimes.vm.domain import DIRECT, KVM, TCG, Accelerator, Boot, Machine
+from runtimes.vm.domain import KVM, TCG, Accelerator, Boot, Machine
 from runtimes.vm.launch import Listeners
+from runtimes.vm.profiles import DIRECT, MICRO, Profile
 
 _CANARY_S = 8.0
 FEATURES = (Feature.EXEC, Feature.LIMITS, Feature.PAUSE)
@@ -28,24 +29,34 @@ FEATURES = (Feature.EXEC, Feature.LIMITS, Feature.PAUSE)
 
 def kvm(workspace: Workspace) -> VmRuntime:
     """Hardware virtualization."""
-    return VmRuntime(workspace, KVM)
+    return VmRuntime(workspace, KVM, DIRECT)
+
+
+def kvm_micro(workspace: Workspace) -> VmRuntime:
+    return VmRuntime(workspace, KVM, MICRO)
 
 
 def tcg(workspace: Workspace) -> VmRuntime:
     """Emulation: the same machine, each guest instruction translated."""
-    return VmRuntime(workspace, TCG)
+    return VmRuntime(workspace, TCG, DIRECT)
+
+
+def tcg_micro(workspace: Workspace) -> VmRuntime:
+    return VmRuntime(workspace, TCG, MICRO)
 
 
 class VmRuntime:
     """`Runtime` of the contract."""
 
-    def __init__(self, workspace: Workspace, accelerator: Accelerator) -> None:
-        self.name = accelerator.name
+    def __init__(self, workspace: Workspace, accelerator: Accelerator, profile: Profile) -> None:
+        self.name = profile.runtime(accelerator.name)
         self._workspace = workspace
         self._accelerator = accelerator
+        self._profile = profile
         self._connection: Connection | None = None
         self._scripts = workspace.store / "vm" / "emulator"
         self._emulator = Path()
+        self._command_line = ""
 
     def probe(self) -> Support:
         """Opens libvirt and asks it about QEMU; for `kvm` climbs the ladder of kvmcheck, boot canary included."""
@@ -53,7 +64,8 @@ class VmRuntime:
         try:
             version = _versions()
             if self._accelerator is KVM:
-                verdict = kvmcheck.check(kvmcheck.remembered(self._workspace.store, version, self._canary))
+                state = f"{version}, {self._profile.name}"
+                verdict = kvmcheck.check(kvmcheck.remembered(self._workspace.store, state, self._canary))
                 facts = verdict.facts
                 if not verdict.usable:
                     raise Unsupported(verdict.reason, hint=verdict.hint)
@@ -101,7 +113,10 @@ class VmRuntime:
             artifacts=(
                 Artifact(role=Role.ROOT, path=str(root), virtual_bytes=root.stat().st_size),
                 Artifact(role=Role.KERNEL, path=str(vmlinux), compressed=vmlinux == Path(guest_kernel.path)),
-                Artifact(role=Role.INITRD, path=str(self._store_initrd(initrd.build(busybox, guest_kernel)))),
+                Artifact(
+                    role=Role.INITRD,
+                    path=str(self._store_initrd(initrd.build(busybox, guest_kernel, self._profile.modules))),
+                ),
             ),
         )
 
@@ -140,7 +155,10 @@ class VmRuntime:
             if link.embedded:
                 self._emulator = placement.install(self._scripts, self._emulator)
             with processes.adoption(False):
-                link.ask_capabilities(self._emulator, DIRECT.machine, self._accelerator.domain_type)
+                link.ask_capabilities(self._emulator, self._profile.machine, self._accelerator.domain_type)
+            words = [kernel.command_line(tsc.host_khz() if self._accelerator.emulated else None)]
+            words += self._workspace.options.get("append", "").split()  # the person's own words to the kernel, last
+            self._command_line = " ".join(words)
             self._connection = link
         return self._connection
 
@@ -160,7 +178,7 @@ class VmRuntime:
             boot=Boot(
                 kernel=files[Role.KERNEL],
                 initrd=files[Role.INITRD],
-                command_line=kernel.command_line(self._accelerator),
+                command_line=self._command_line,
                 base=files[Role.ROOT],
             ),
             overlay=self._workspace.scratch / f"{spec.name}.qcow2",
@@ -168,6 +186,7 @@ class VmRuntime:
             console_socket=listeners.console_path,
             memory_bytes=spec.memory_bytes,
             cpuset=spec.cpuset,
+            profile=self._profile,
         )
 
 

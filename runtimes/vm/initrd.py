@@ -20,7 +20,6 @@ from harness.errors import UsageError
 from harness.model import Kernel
 from runtimes.vm.domain import PORT_NAME
 
-MODULES = ("virtio_pci", "virtio_console", "virtio_blk")
 MARKER = b"tare: init"
 """What init.sh says first."""
 
@@ -39,9 +38,9 @@ class Entry:
     device: int = 0
 
 
-def build(busybox: bytes, kernel: Kernel) -> bytes:
-    """The whole archive; the same bytes for the same busybox, kernel and agent protocol."""
-    modules = load_order(Path(kernel.modules), MODULES)
+def build(busybox: bytes, kernel: Kernel, wanted: Sequence[str]) -> bytes:
+    """The whole archive; the same bytes for the same busybox, kernel, wanted modules and agent protocol."""
+    modules = load_order(Path(kernel.modules), wanted)
     entries = [
         *(Entry(folder, stat.S_IFDIR | 0o755) for folder in _FOLDERS),
         # The kernel opens this one for init before anything is mounted.

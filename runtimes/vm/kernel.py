@@ -18,7 +18,6 @@ from pathlib import Path
 from harness import kernels, log, paths, proc
 from harness.errors import TareError
 from harness.model import Kernel
-from runtimes.vm.domain import Accelerator
 
 _COMMON = (
     "console=ttyS0",
@@ -32,8 +31,6 @@ _COMMON = (
     "tsc=reliable",
 )
 _ELF = b"\x7fELF"
-_TCG_TSC_KHZ = 1_000_000
-"""QEMU's emulated time stamp counter runs at 1 GHz. Calibration fails when the host is busy, and costs 60 ms."""
 
 # From the kernel's x86 boot protocol: where a bzImage says how many sectors precede it and where its payload lies.
 _SETUP_SECTORS, _DEFAULT_SETUP_SECTORS, _SECTOR = 0x1F1, 4, 512
@@ -44,11 +41,14 @@ _PVH_NOTES = tuple(struct.pack("<III4s", 4, size, 18, b"Xen\0") for size in (4, 
 _UNPACK_TIMEOUT_S = 60.0
 
 
-def command_line(accelerator: Accelerator) -> str:
-    """What the kernel is told. Every word holds for any small guest; none turns off a protection."""
+def command_line(tsc_khz: int | None) -> str:
+    """What the kernel is told. Every word holds for any small guest; none turns off a protection.
+
+    `tsc_khz`: the rate of its time stamp counter; None lets it find out.
+    """
     words = list(_COMMON)
-    if accelerator.emulated:
-        words.append(f"tsc_early_khz={_TCG_TSC_KHZ}")
+    if tsc_khz is not None:
+        words.append(f"tsc_early_khz={tsc_khz}")
     return " ".join(words)
 
 

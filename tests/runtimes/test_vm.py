@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -94,6 +95,15 @@ def test_the_guest_runs_the_same_bytes(runtime: VmRuntime, box_spec: Specs) -> N
     assert checked.exit_code == 0, checked
     assert {"HOME=/", "TARE_TMP=/tmp", f"PATH={agent.PATH}"} <= set(environment.splitlines())
     assert first.split(b"\0")[:-1] == [word.encode() for word in agent.ARGV]
+
+
+def test_the_guests_clock_keeps_time(runtime: VmRuntime, box_spec: Specs) -> None:
+    """Emulation hands the host's counter through: told another rate, the guest's clock runs wrong by as much."""
+    with runtime.start(box_spec()) as box:
+        box.wait_ready(READY_S)
+        began_s = time.monotonic()
+        assert box.run(["sleep", "2"], RUN_S).exit_code == 0
+        assert 1.9 < time.monotonic() - began_s < 4
 
 
 def test_phases_follow_one_another(runtime: VmRuntime, box_spec: Specs) -> None:

@@ -1,4 +1,4 @@
-"""Domain XML: golden files for both accelerators, and libvirt's own schema.
+"""Domain XML: golden files for every profile under both accelerators, and libvirt's own schema.
 
 `python -m pytest tests/runtimes/test_vm_domain.py` shows the difference; a golden file is changed by hand.
 """
@@ -12,13 +12,18 @@ import pytest
 from lxml import etree
 
 from harness import proc
-from runtimes.vm import kernel
+from runtimes.vm import kernel, tsc
 from runtimes.vm.domain import KVM, TCG, Accelerator, Boot, Machine, domain_xml
+from runtimes.vm.profiles import DIRECT, MICRO, Profile
 
 DATA = Path(__file__).parents[1] / "data" / "vm"
 
 
-def machine(accelerator: Accelerator) -> Machine:
+accelerators = pytest.mark.parametrize("accelerator", [KVM, TCG], ids=lambda accelerator: accelerator.name)
+profiles = pytest.mark.parametrize("profile", [DIRECT, MICRO], ids=lambda profile: profile.name)
+
+
+def machine(accelerator: Accelerator, profile: Profile = DIRECT) -> Machine:
     return Machine(
         name="tare-run-1",
         accelerator=accelerator,
@@ -26,7 +31,7 @@ def machine(accelerator: Accelerator) -> Machine:
         boot=Boot(
             kernel=Path("/store/vm/kernels/sha256-0/vmlinux"),
             initrd=Path("/store/vm/initrds/0.cpio"),
-            command_line=kernel.command_line(accelerator),
+            command_line=kernel.command_line(2_000_000 if accelerator.emulated else None),
             base=Path("/store/vm/disks/sha256-0/disk.ext4"),
         ),
         overlay=Path("/scratch/tare-run-1.qcow2"),
@@ -34,6 +39,7 @@ def machine(accelerator: Accelerator) -> Machine:
         console_socket=Path("/short/tare-run-1.console"),
         memory_bytes=256 << 20,
         cpuset=(0, 1),
+        profile=profile,
     )
 
 
@@ -44,15 +50,20 @@ def schema() -> etree.RelaxNG:
     return etree.RelaxNG(etree.parse(api.parents[1] / "schemas" / "domain.rng"))
 
 
-@pytest.mark.parametrize("accelerator", [KVM, TCG], ids=lambda accelerator: accelerator.name)
-def test_golden(accelerator: Accelerator) -> None:
-    assert domain_xml(machine(accelerator)) == (DATA / f"direct-{accelerator.name}.xml").read_text()
+@accelerators
+@profiles
+def test_golden(accelerator: Accelerator, profile: Profile) -> None:
+    golden = DATA / f"{profile.name}-{accelerator.name}.xml"
+    assert domain_xml(machine(accelerator, profile)) == golden.read_text()
 
 
-@pytest.mark.parametrize("accelerator", [KVM, TCG], ids=lambda accelerator: accelerator.name)
+@accelerators
+@profiles
 @pytest.mark.parametrize("cpuset", [(), (1,), (0, 1)])
-def test_libvirt_schema_accepts_it(accelerator: Accelerator, cpuset: tuple[int, ...], schema: etree.RelaxNG) -> None:
-    document = etree.fromstring(domain_xml(replace(machine(accelerator), cpuset=cpuset)).encode())
+def test_libvirt_schema_accepts_it(
+    accelerator: Accelerator, profile: Profile, cpuset: tuple[int, ...], schema: etree.RelaxNG
+) -> None:
+    document = etree.fromstring(domain_xml(replace(machine(accelerator, profile), cpuset=cpuset)).encode())
     assert schema.validate(document), schema.error_log
 
 
@@ -71,6 +82,12 @@ def test_odd_paths_are_escaped() -> None:
     assert source is not None and source.get("file") == '/a & b/<c>"'
 
 
-def test_only_emulation_is_told_its_clock_rate() -> None:
-    assert "tsc_early_khz=" in kernel.command_line(TCG)
-    assert "tsc_early_khz=" not in kernel.command_line(KVM)
+def test_a_clock_rate_is_told_where_it_is_known() -> None:
+    assert "tsc_early_khz=2000000" in kernel.command_line(2_000_000).split()
+    assert "tsc_early_khz=" not in kernel.command_line(None)
+
+
+def test_the_clock_rate_is_the_hosts() -> None:
+    rate_khz = tsc.host_khz.__wrapped__()
+    assert rate_khz == pytest.approx(tsc.host_khz(), rel=1e-4)
+    assert 500_000 < rate_khz < 10_000_000

@@ -20,6 +20,7 @@ from harness import agent, proc
 from harness.errors import TareError, UsageError
 from harness.model import Image, Kernel
 from runtimes.vm import disk, initrd, kernel
+from runtimes.vm.profiles import DIRECT
 
 ELF = b"\x7fELF" + bytes(64) + struct.pack("<III4s", 4, 8, 18, b"Xen\0") + bytes(1000)
 
@@ -65,7 +66,7 @@ def members(archive: bytes) -> Iterator[tuple[str, int, bytes]]:
 
 
 def test_the_initrd_holds_init_busybox_and_modules_in_load_order(guest_kernel: Kernel) -> None:
-    found = {name: (mode, data) for name, mode, data in members(initrd.build(b"busy", guest_kernel))}
+    found = {name: (mode, data) for name, mode, data in members(initrd.build(b"busy", guest_kernel, DIRECT.modules))}
     assert found["bin/busybox"] == (stat.S_IFREG | 0o755, b"busy")
     assert found["dev/console"][0] == stat.S_IFCHR | 0o600
     loaded = [data for name, (_, data) in sorted(found.items()) if name.startswith("modules/")]
@@ -74,7 +75,7 @@ def test_the_initrd_holds_init_busybox_and_modules_in_load_order(guest_kernel: K
 
 
 def test_init_starts_the_agent_as_everywhere(guest_kernel: Kernel) -> None:
-    init = {name: data for name, _, data in members(initrd.build(b"", guest_kernel))}["init"].decode()
+    init = {name: data for name, _, data in members(initrd.build(b"", guest_kernel, DIRECT.modules))}["init"].decode()
     assert f"chroot . {' '.join(agent.ARGV)}\n" in init
     assert all(f"'{name}={value}'" in init for name, value in agent.environment().items())
     assert initrd.MARKER.decode() in init
@@ -83,7 +84,7 @@ def test_init_starts_the_agent_as_everywhere(guest_kernel: Kernel) -> None:
 
 
 def test_the_initrd_is_reproducible(guest_kernel: Kernel) -> None:
-    assert initrd.build(b"busy", guest_kernel) == initrd.build(b"busy", guest_kernel)
+    assert initrd.build(b"busy", guest_kernel, DIRECT.modules) == initrd.build(b"busy", guest_kernel, DIRECT.modules)
 
 
 def test_built_in_needs_no_file_and_missing_is_said(modules: Path) -> None:

@@ -1,0 +1,57 @@
+"""The kinds of machine a guest can get. Each is a runtime of its own, so that each is probed, shown and compared.
+
+direct   what a cloud's virtual machine looks like, without its firmware and boot loader: q35, PCI, kernel handed over
+micro    the least that QEMU has: microvm, no PCI, no firmware tables but ACPI's, virtio devices in plain memory
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_FIRST_SLOT, _LAST_SLOT = 2, 30
+
+Address = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What is emulated around the CPU. `machine` is QEMU's word; `modules` are what the guest needs to see its devices.
+
+    `pci`: devices sit on a PCI bus; otherwise the guest finds them in memory, where ACPI says.
+    """
+
+    name: str
+    machine: str
+    pci: bool
+    modules: tuple[str, ...]
+
+    def addresses(self) -> Iterator[Address]:
+        """Where libvirt is to put one virtio device after the other.
+
+        On the root bus of PCI: libvirt would put each behind a root port, which the guest has to enumerate.
+        """
+        for slot in range(_FIRST_SLOT, _LAST_SLOT + 1):
+            yield _pci(slot) if self.pci else {"type": "virtio-mmio"}
+
+    def runtime(self, accelerator: str) -> str:
+        """What the runtime of this profile is called: the usual one bears the accelerator's name alone."""
+        return accelerator if self is DIRECT else f"{accelerator}-{self.name}"
+
+
+DIRECT = Profile(
+    name="direct",
+    machine="q35",
+    pci=True,
+    modules=("virtio_pci", "virtio_console", "virtio_blk"),
+)
+MICRO = Profile(
+    name="micro",
+    machine="microvm",
+    pci=False,
+    modules=("virtio_mmio", "virtio_console", "virtio_blk"),
+)
+
+
+def _pci(slot: int) -> Address:
+    return {"type": "pci", "domain": "0x0000", "bus": "0x00", "slot": f"0x{slot:02x}", "function": "0x0"}
