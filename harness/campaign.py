@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import msgspec
 
-from harness import adaptive, host, log, marks, plan, registry, rerun, runner, session, store, taints
+from harness import adaptive, doubts, host, log, marks, plan, registry, rerun, runner, session, store, taints
 from harness.contract import Scenario
 from harness.errors import UsageError
 from harness.model import Config, Image, Outcome, Results, Run, ScenarioFacts, Step, Trial
@@ -161,7 +161,7 @@ def _header(
         prepared=opened.prepared,
         digests_inside=opened.digests_inside,
         documents=opened.documents,
-        warnings=tuple(map(str, host.doubts(facts))),
+        warnings=tuple(map(str, doubts.doubts(facts))),
     )
 
 

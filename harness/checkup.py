@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from harness import host, marks, paths, registry, session
+from harness import doubts, host, marks, paths, registry, session
 from harness.model import Support, Value
 
 
@@ -31,7 +31,7 @@ def examine() -> Findings:
                 runtime.close()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    return Findings(host=facts, supports=supports, doubts=[asdict(doubt) for doubt in host.doubts(facts)])
+    return Findings(host=facts, supports=supports, doubts=[asdict(doubt) for doubt in doubts.doubts(facts)])
 
 
 def as_json(findings: Findings) -> str:
@@ -64,7 +64,7 @@ def as_text(findings: Findings) -> str:
         lines += [f"  {'':<23} {key}: {value}" for key, value in support.facts.items()]
     lines += ["", "Noise"]
     for doubt in findings.doubts:
-        lines.append(f"  {doubt['what']}: {doubt['effect']}")
+        lines.append(f"  {doubt['what']}: {doubt['effect']} [{doubt['touches']}]")
         if doubt["remedy"]:
             lines.append(f"    → {doubt['remedy']}")
     return "\n".join(lines if findings.doubts else [*lines, "  nothing was found"])

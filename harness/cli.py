@@ -65,10 +65,19 @@ def main() -> None:
 
 
 @app.command()
-def check(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
-    """What this host can run and why not, what makes it noisy, and the command that mends it."""
+def check(
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Print a script that quietens this host, and restores what it found.")
+    ] = False,
+) -> None:
+    """What this host can run and why not, what makes it noisy, and the command that mends it. Changes nothing."""
     from harness import checkup
+    from harness import tune as tuning
 
+    if tune:
+        print(tuning.script(list(tuning.changes())))
+        return
     findings = checkup.examine()
     print(checkup.as_json(findings) if as_json else checkup.as_text(findings))
 

@@ -1,4 +1,4 @@
-"""What this machine is, and what makes it noisy: facts for the record, doubts for people.
+"""What this machine is: facts for the record. What they mean for a measurement is in `harness.doubts`.
 
 Reads files only and changes nothing. A fact that cannot be read is left out, never guessed.
 """
@@ -10,12 +10,10 @@ import hashlib
 import os
 import platform
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import cgroups
+from harness import cgroups, paths, tune
 
 _FILES = {
     "clocksource": "/sys/devices/system/clocksource/clocksource0/current_clocksource",
@@ -29,7 +27,13 @@ _FILES = {
     "ksm": "/sys/kernel/mm/ksm/run",
     "rcu_expedited": "/sys/kernel/rcu_expedited",
     "boot_id": "/proc/sys/kernel/random/boot_id",
+    "swappiness": "/proc/sys/vm/swappiness",
+    "vfs_cache_pressure": "/proc/sys/vm/vfs_cache_pressure",
+    "dirty_ratio": "/proc/sys/vm/dirty_ratio",
+    "nested": "/sys/module/kvm_intel/parameters/nested",
 }
+_DAEMONS = ("dockerd", "containerd", "crio", "kubelet", "libvirtd", "lxcfs", "snapd", "packagekitd", "unattended-upgr")
+"""They do things of their own while one measures."""
 
 
 def describe() -> dict[str, Any]:
@@ -53,52 +57,14 @@ def describe() -> dict[str, Any]:
     with contextlib.suppress(OSError):
         # Tells hosts of one model apart and says nothing about whose they are.
         facts["host_id"] = hashlib.sha256(b"tare " + Path("/etc/machine-id").read_bytes()).hexdigest()[:12]
+    facts |= _storage() | _power() | {"daemons": _daemons(), "steal_since_boot": _steal_since_boot()}
+    throttle = list(Path("/sys/devices/system/cpu").glob("cpu*/thermal_throttle/core_throttle_count"))
+    if throttle:
+        facts["heat_throttled"] = sum(int(path.read_text()) for path in throttle)
     for name, path in _FILES.items():
         with contextlib.suppress(OSError):
-            facts[name] = _selected(Path(path).read_text().strip())
+            facts[name] = tune.chosen(Path(path).read_text().strip())
     return facts
-
-
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """Something that makes numbers noisy here: what it is, what it does to them, and the command that mends it."""
-
-    what: str
-    effect: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.what}: {self.effect}" + (f" ({self.remedy})" if self.remedy else "")
-
-
-def doubts(facts: dict[str, Any]) -> Iterator[Doubt]:
-    """What a careful person would change, or at least know, before measuring on this host."""
-    cpus = facts["cpus"] or 1
-    if facts["load_1min"] > 0.5 * cpus:
-        yield Doubt(
-            f"load is {facts['load_1min']:.1f} on {cpus} CPUs",
-            "every time and its spread grow",
-            "find who runs: ps -eo pcpu,comm --sort=-pcpu | head",
-        )
-    if facts["virtualised"]:
-        yield Doubt("this host is itself a virtual machine", "steal and nested traps are in every number", "")
-    if facts.get("governor", "performance") != "performance":
-        yield Doubt(
-            f"CPU governor is {facts['governor']}",
-            "clock speed follows the load, so short work looks slow",
-            "cpupower frequency-set -g performance",
-        )
-    if facts.get("no_turbo") == "0" or facts.get("boost") == "1":
-        yield Doubt("turbo is on", "speed depends on temperature and on the other cores", "switch it off in /sys")
-    if facts.get("ksm", "0") != "0":
-        yield Doubt(
-            "KSM merges pages", "memory of virtual machines shrinks over time", "echo 0 > /sys/kernel/mm/ksm/run"
-        )
-    if facts.get("clocksource") not in ("tsc", "kvm-clock", None):
-        yield Doubt(f"clock source is {facts['clocksource']}", "reading the clock is slow", "")
-    free_bytes = shutil.disk_usage("/").free
-    if free_bytes < 2 << 30:
-        yield Doubt(f"only {free_bytes >> 20} MiB are free on /", "preparing images may fail", "free some space")
 
 
 def running_tasks() -> int:
@@ -122,12 +88,43 @@ def _meminfo(name: str) -> int:
     return 0
 
 
+def _storage() -> dict[str, Any]:
+    """Where images and boxes lie: the file system, its free space, whether it rotates."""
+    home = next(path for path in (paths.home(), *paths.home().parents) if path.exists())
+    facts: dict[str, Any] = {"storage_free_bytes": shutil.disk_usage(home).free}
+    device = home.stat().st_dev
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split()
+        if fields[2] == f"{os.major(device)}:{os.minor(device)}":
+            facts["storage_type"] = line.partition(" - ")[2].split()[0]
+    block = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
+    for folder in (block, block.resolve().parent):  # of a partition, the disk knows
+        with contextlib.suppress(OSError):
+            facts.setdefault("storage_rotates", (folder / "queue/rotational").read_text().strip() == "1")
+    return facts
+
+
+def _power() -> dict[str, Any]:
+    """Whether the mains feed this host; nothing where there is no battery."""
+    supplies = Path("/sys/class/power_supply").glob("*/online")
+    states = [path.read_text().strip() == "1" for path in supplies if (path.parent / "type").read_text() == "Mains\n"]
+    return {"on_mains": any(states)} if states else {}
+
+
+def _daemons() -> list[str]:
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):
+            found.add(path.read_text().strip())
+    return sorted(found & set(_DAEMONS))
+
+
+def _steal_since_boot() -> float:
+    ticks = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return ticks[7] / max(1, sum(ticks))
+
+
 def _distribution() -> str:
     with contextlib.suppress(OSError):
         return platform.freedesktop_os_release().get("PRETTY_NAME", "unknown")
     return "unknown"
-
-
-def _selected(text: str) -> str:
-    """`always [madvise] never` → `madvise`."""
-    return text.partition("[")[2].partition("]")[0] if "[" in text else text

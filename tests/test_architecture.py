@@ -24,17 +24,17 @@ FUNCTION_LINES = 40
 # A module of the harness imports only from rows above its own.
 HARNESS_ROWS = (
     ("errors", "log"),
-    ("model", "packed", "packing", "paths", "proc"),
+    ("model", "packed", "packing", "paths", "proc", "tune"),
     ("cgroups", "marks", "oci", "tarstream"),
     ("attributes", "boxes", "contract", "gate", "within"),
-    ("agent", "host", "kernels", "layers", "registry", "shelf", "store"),
+    ("agent", "doubts", "host", "kernels", "layers", "registry", "shelf", "store"),
     ("adaptive", "factors", "images", "manifests", "suites", "taints"),
     ("plan", "rerun"),
     ("request", "session", "sources"),
     ("imports", "runner"),
     ("campaign", "catalogue", "checkup", "comparing", "merging", "pull", "render"),
     ("cli_box", "cli_compare", "cli_image", "running"),
-    ("cli",),
+    ("cli", "pytest_plugin"),
     ("__main__",),
 )
 ROW = {name: number for number, names in enumerate(HARNESS_ROWS) for name in names}
