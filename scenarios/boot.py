@@ -100,8 +100,8 @@ service = Scenario(
             name="boot.service",
             unit=Unit.SECONDS,
             better=Better.LOWER,
-            meaning="the request, before any create call → the first HTTP 200 of the box's own web server is read on the "
-            "host, over the box's network address",
+            meaning="the request, before any create call → the first HTTP 200 of the box's own web server is read on "
+            "the host, over the box's network address",
             floor=FLOOR_S,
             precision=PRECISION,
         ),

@@ -37,7 +37,7 @@ class Attachment:
             return
         self.console.receive()
         self._undo.callback(self.console.close)
-        source = _STDIN if self._log is None and self._attached.interactive else None
+        source = _STDIN if self._from_us else None
         if self._log is None:
             self.resize()
         if source is not None:
@@ -53,11 +53,17 @@ class Attachment:
         if self._pump is not None:
             self._pump.drain()
 
+    @property
+    def _from_us(self) -> bool:
+        return self._log is None and self._attached.interactive
+
     def _streams(self) -> tuple[int, int, int]:
         if self.console is not None:
+            if self._from_us and not os.isatty(_STDIN):
+                raise UsageError("standard input is not a terminal", hint="leave out -t, or -i")
             nothing = self._opened(Path(os.devnull), os.O_RDWR)
             return self.console.theirs.fileno(), nothing, nothing
-        from_us = self._log is None and self._attached.interactive
+        from_us = self._from_us
         source = _STDIN if from_us else self._opened(Path(os.devnull), os.O_RDONLY)
         errors = _STDERR if self._log is None else self._output
         for descriptor in (source, self._output, errors):

@@ -43,6 +43,8 @@ class Boxes:
 
     def exec(self, name: str, command: Sequence[str], attached: Attached, detach: bool) -> int:
         record = boxstate.find_running(name)
+        if freezer.is_frozen(record.cgroup):
+            raise UsageError(f"box {name} is paused: nothing would run in it", hint=f"tare box unpause {name}")
         image = _image_of(record)
         joining = wishes.joining(attached, command, image, record.environment)
         return guests.run(record, joining, attached, wait=not detach)

@@ -73,8 +73,7 @@ class Pump:
         self._output = output
         watch.register(master, selectors.EVENT_READ, self._from_box)
         if source is not None:
-            with contextlib.suppress(PermissionError):  # a plain file is always readable, and cannot be watched
-                watch.register(source, selectors.EVENT_READ, self._to_box)
+            watch.register(source, selectors.EVENT_READ, self._to_box)
 
     def drain(self) -> None:
         """What the box has printed before it ended."""

@@ -154,6 +154,7 @@ def test_from_create_to_remove(box: CommandLine) -> None:
     box.out("pause", name)
     assert "paused" in next(line for line in box.out("ps").splitlines() if line.startswith(name))
     assert box.known(name)["paused"] is True
+    assert "is paused" in box("exec", name, "true").stderr
     box.out("unpause", name)
     assert box.out("stats", name).splitlines()[1].split()[0] == name
     box.out("stop", name)
@@ -236,6 +237,7 @@ def test_errors_of_the_other_commands(box: CommandLine) -> None:
 def test_streams_are_the_callers_own(box: CommandLine) -> None:
     assert box.out("run", "--rm", "-i", "tiny", "cat", given="given") == "given"
     assert box.out("run", "--rm", "tiny", "cat", given="not for it") == ""
+    assert "not a terminal" in box("run", "--rm", "-it", "tiny", "cat", given="no person").stderr
     done = box("run", "--rm", "tiny", "sh", "-c", "echo out; echo err >&2")
     assert (done.stdout, done.stderr) == ("out\n", "err\n")
     name = box.detached("tiny", "sh", "-c", WAITING)

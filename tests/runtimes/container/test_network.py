@@ -103,6 +103,7 @@ def host() -> Iterator[Host]:
     assert _libc.unshare(CLONE_NEWNET) == 0
     try:
         said("ip", "link", "set", "lo", "up")
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("0")  # whatever a new namespace takes from the machine
         before = Host.now()
         yield before
         await_host(before)
@@ -359,6 +360,20 @@ def _words(path: Path) -> list[str]:
     return []
 
 
+def test_eight_processes_at_once_share_one_bridge(image: Image, tmp_path: Path, victim_mark: str, host: Host) -> None:
+    with ThreadPoolExecutor(8) as pool, ExitStack() as stack:
+        many = list(pool.map(lambda n: harness(image, tmp_path / f"p{n}", victim_mark, "bridge"), range(8)))
+        for one in many:
+            stack.enter_context(one)
+        addresses = [ask(one, "ip -o -4 addr show eth0 | awk '{print $4}'") for one in many]
+        assert len(set(addresses)) == 8
+        links = Host.now().links
+        assert links.count(f": {bridges.name_of(victim_mark)}:") == 1
+        for one in many:
+            finish(one)
+    await_host(host)
+
+
 def test_a_killed_harness_leaves_no_bridge(image: Image, tmp_path: Path, victim_mark: str, host: Host) -> None:
     with harness(image, tmp_path / "a", victim_mark, "bridge") as victim:
         assert bridges.name_of(victim_mark) in Host.now().links
@@ -437,6 +452,15 @@ def test_nat_leads_to_the_world_and_is_undone(image: Image, tmp_path: Path, vict
         assert "ip_forward:1" in now.forwarding
         finish(open_out)
     await_host(world)
+
+
+def test_forwarding_that_was_on_already_stays_on(image: Image, tmp_path: Path, victim_mark: str, host: Host) -> None:
+    switch = Path("/proc/sys/net/ipv4/ip_forward")
+    switch.write_text("1")
+    with harness(image, tmp_path / "a", victim_mark, "nat") as one:
+        finish(one)
+    assert switch.read_text() == "1\n"
+    switch.write_text("0")
 
 
 def test_nat_of_a_killed_harness_is_undone_and_of_a_killed_worker_swept(
