@@ -13,6 +13,7 @@ from reports import units
 from reports.answers import capital
 from reports.compare import Comparisons, compare
 from reports.differences import differing
+from reports.drift import sentences
 from reports.summary import Summary, outliers, per_trial
 from reports.tidy import SERIES, Tidy, emulated
 from reports.verdicts import MARGIN, SMALLEST_BLOCKS
@@ -53,6 +54,7 @@ def caveats(tidy: Tidy, summaries: Sequence[Summary], comparisons: Comparisons) 
         *_tainted_verdicts(tidy, comparisons),
         *_outliers(summaries),
         *_first_blocks(tidy),
+        *(Caveat(level=Level.DOUBT, text=text, remedy=cure, scenario=where) for where, text, cure in sentences(tidy)),
         *_skipped(tidy),
         *_undefined(tidy),
         *several_runs(tidy),

@@ -6,13 +6,15 @@ plug-in brings can be grouped, charted and exported without a word of code.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 
-from harness.model import Better, Metric, Results, Run, Trial, Unit
+from harness.model import Better, Metric, Results, Run, Unit
 
 CELL = ["run", "scenario", "runtime", "params"]
 SERIES = [*CELL, "metric", "labels"]
@@ -31,6 +33,8 @@ TRIAL_COLUMNS = [
     "elapsed_s",
     "settle_s",
 ]
+CANARY = "canary_s"
+"""Of each trial, what the canary of its block took: a column of the trials alone."""
 SAMPLE_COLUMNS = [*TRIAL_COLUMNS, "metric", "labels", "unit", "value"]
 
 
@@ -64,28 +68,66 @@ class Tidy:
 
 
 def read(results: Sequence[Results]) -> Tidy:
-    """Lays out runs and trials as tables, in the order they were measured."""
+    """Lays out runs and trials as tables, in the order they were measured: one pass, column by column."""
     metrics = _metrics(results)
-    rows = [row for result in results for row in _trial_rows(result)]
-    trials = [fields for fields, _ in rows]
-    samples = [
-        {**fields, "metric": s.metric, "labels": text_of(s.labels), "unit": metrics[s.metric].unit, "value": s.value}
-        for fields, trial in rows
-        for s in trial.samples
-    ]
-    absent = [
-        {**fields, "metric": metric, "labels": "", "unit": _unit(metrics, metric), "reason": reason, "value": None}
-        for fields, trial in rows
-        for metric, reason in sorted(trial.absent.items())
-    ]
+    columns = _Columns({}, [], [])
+    for result in results:
+        columns.add(result)
+    for name in sorted({name for _, name, _, _ in columns.samples} - set(metrics)):
+        metrics[name] = Metric(name=name, unit=Unit.RATIO, better=Better.NEITHER, meaning="")
+    trials = _typed(pd.DataFrame(columns.trials, columns=[*TRIAL_COLUMNS, CANARY]))
     return Tidy(
         runs=tuple(result.run for result in results),
         notes=tuple(note for result in results for note in result.notes),
         metrics=metrics,
-        samples=_frame(samples, SAMPLE_COLUMNS),
-        trials=_frame(trials, TRIAL_COLUMNS),
-        absent=_frame(absent, SAMPLE_COLUMNS),
+        samples=_sampled(trials, columns.samples, metrics, "value"),
+        trials=trials,
+        absent=_sampled(trials, columns.absent, metrics, "reason"),
     )
+
+
+@dataclass(slots=True)
+class _Columns:
+    """What the trials hold, as one list a column; samples and absences refer to their trial's row."""
+
+    trials: dict[str, list[object]]
+    samples: list[tuple[int, str, str, float]]
+    absent: list[tuple[int, str, str, str]]
+
+    def add(self, result: Results) -> None:
+        run = result.run
+        cells: dict[tuple[object, ...], tuple[object, ...]] = {}
+        names = [*TRIAL_COLUMNS, CANARY]
+        lists = [self.trials.setdefault(name, []) for name in names]
+        row = len(lists[0])
+        for index, trial in enumerate(result.trials):
+            step, cell = trial.step, trial.step.cell
+            key = (cell.scenario, cell.runtime, *cell.params.items(), cell.twin)
+            if key not in cells:
+                cells[key] = (run.id, cell.scenario, cell.runtime, text_of(cell.params), cell.twin)
+            values = (
+                *cells[key], step.block, step.position, index, step.warmup, trial.outcome.value,
+                emulated(run, cell.runtime), "; ".join(trial.taints), trial.reason or step.skip, trial.started_at,
+                trial.elapsed_s, trial.settle_s, trial.noise.get(CANARY, math.nan),
+            )  # fmt: skip
+            for column, value in zip(lists, values, strict=True):
+                column.append(value)
+            self.samples += [(row, s.metric, text_of(s.labels) if s.labels else "", s.value) for s in trial.samples]
+            self.absent += [(row, metric, "", reason) for metric, reason in sorted(trial.absent.items())]
+            row += 1
+
+
+def _sampled(
+    trials: pd.DataFrame, found: Sequence[tuple[int, str, str, object]], metrics: Mapping[str, Metric], last: str
+) -> pd.DataFrame:
+    """The trials' columns beside each sample (or absence, whose reason takes the place of the trial's)."""
+    row, metric, labels, value = zip(*found, strict=True) if found else ((), (), (), ())
+    table = trials[TRIAL_COLUMNS].take(np.asarray(row, dtype=np.int64)).reset_index(drop=True)
+    table["metric"], table["labels"] = pd.Series(metric, dtype="str"), pd.Series(labels, dtype="str")
+    units = {name: str(_unit(metrics, name)) for name in dict.fromkeys(metric)}
+    table["unit"] = pd.Series([units[name] for name in metric], dtype="str")
+    table[last] = pd.Series(value, dtype="float64" if last == "value" else "str")
+    return table if last == "value" else table.assign(value=math.nan)
 
 
 def text_of(pairs: Mapping[str, str]) -> str:
@@ -113,14 +155,12 @@ def everything(tidy: Tidy) -> pd.DataFrame:
 
 
 def _metrics(results: Sequence[Results]) -> dict[str, Metric]:
-    """Every metric by name. One that a run measured without defining it gets no unit and no direction."""
+    """Every metric that a run defined, by name."""
     found: dict[str, Metric] = {}
     for result in results:
         for scenario in result.run.scenarios:
             for metric in scenario.metrics:
                 found.setdefault(metric.name, metric)
-    for name in sorted({s.metric for result in results for trial in result.trials for s in trial.samples}):
-        found.setdefault(name, Metric(name=name, unit=Unit.RATIO, better=Better.NEITHER, meaning=""))
     return found
 
 
@@ -128,34 +168,8 @@ def _unit(metrics: Mapping[str, Metric], name: str) -> str:
     return metrics[name].unit if name in metrics else ""
 
 
-def _trial_rows(result: Results) -> Iterator[tuple[dict[str, object], Trial]]:
-    for index, trial in enumerate(result.trials):
-        cell = trial.step.cell
-        yield (
-            {
-                "run": result.run.id,
-                "scenario": cell.scenario,
-                "runtime": cell.runtime,
-                "params": text_of(cell.params),
-                "twin": cell.twin,
-                "block": trial.step.block,
-                "position": trial.step.position,
-                "index": index,
-                "warmup": trial.step.warmup,
-                "outcome": trial.outcome.value,
-                "emulated": emulated(result.run, cell.runtime),
-                "taints": "; ".join(trial.taints),
-                "reason": trial.reason or trial.step.skip,
-                "started_at": trial.started_at,
-                "elapsed_s": trial.elapsed_s,
-                "settle_s": trial.settle_s,
-            },
-            trial,
-        )
-
-
-def _frame(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> pd.DataFrame:
-    frame = pd.DataFrame([[row.get(column) for column in columns] for row in rows], columns=list(columns))
-    booleans = [column for column in ("twin", "warmup", "emulated") if column in columns]
-    numbers = [column for column in ("block", "position", "index") if column in columns]
-    return frame.astype({**dict.fromkeys(booleans, "bool"), **dict.fromkeys(numbers, "int64")})
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    kinds = dict.fromkeys(("twin", "warmup", "emulated"), "bool")
+    kinds |= dict.fromkeys(("block", "position", "index"), "int64")
+    kinds |= dict.fromkeys(("elapsed_s", "settle_s", CANARY), "float64")
+    return frame.astype({**dict.fromkeys(frame.columns, "str"), **kinds})

@@ -1,0 +1,273 @@
+"""What must come out where something real is planted: a busy-wait, touched memory, a quota, nothing at all (A/A)."""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from scipy import stats
+
+from harness import marks, plan, rerun, runner, session
+from harness.cgroups import Cgroup
+from harness.contract import Bench, Finding, Instance, Scenario
+from harness.errors import TareError, Unsupported
+from harness.gate import Question, Side
+from harness.model import Config, Outcome, Results, Run, Sample, ScenarioFacts, Step, Support, Trial
+from harness.session import Session
+from reports.gate import gate
+from scenarios import gauges
+from scenarios.boot import boot
+from scenarios.memory import memory
+from tests.benchmarks.frame import Row
+from tests.metrology.busy import BusyRuntime
+
+MIB = 1 << 20
+DELAYS_MS = (1, 10, 100)
+BUSY_BLOCKS = 40
+TOUCHED_MIB = (8, 32, 128)
+SEEN_IN = (("native", "memory.pss"), ("container", "memory.pss"), ("tcg", "memory.inside"))
+"""Where touched memory must be seen, and by which metric."""
+QUOTAS = (0.25, 0.5, 1.0)
+QUOTA_BLOCKS = 3
+AA_BLOCKS = 10
+REAL = ("native", "container", "tcg")
+
+
+def _trials(opened: Session, scenarios: Sequence[Scenario], steps: Sequence[Step]) -> list[Trial]:
+    execution = runner.Execution(
+        session=opened, scenarios={one.name: one for one in scenarios}, keep_log=lambda failure: None
+    )
+    found = list(execution.trials(steps))
+    broken = [trial.reason for trial in found if trial.outcome is not Outcome.OK]
+    if broken:
+        raise TareError(f"{len(broken)} of {len(found)} trials were lost: {broken[0]}")
+    return found
+
+
+def _value(trial: Trial, metric: str) -> float:
+    return next(sample.value for sample in trial.samples if sample.metric == metric)
+
+
+# A busy-wait in a real child process.
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ahead of whoever else runs on this host: what is tested is the clock, and a busy host would be tested instead."""
+    before, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, before, parameter)
+
+
+def _preferred(group: Cgroup | None) -> None:
+    """The same for a box: its cgroup's weight against others, which leaves its quota as it is."""
+    for path in group.paths.values() if group is not None else ():
+        for name, weight in (("cpu.shares", "262144"), ("cpu.weight", "10000")):
+            if (path / name).exists():
+                (path / name).write_text(weight)
+
+
+@cache
+def _busy() -> tuple[dict[int, list[float]], dict[int, list[float]]]:
+    """Delay → what was measured, and what was planted, in seconds. Delay 0 is what starting itself takes."""
+    draws = random.Random(4)
+    planted: dict[int, list[float]] = {0: [0.0] * BUSY_BLOCKS}
+    for delay_ms in DELAYS_MS:
+        planted[delay_ms] = [delay_ms / 1000 * draws.uniform(0.5, 1.5) for _ in range(BUSY_BLOCKS)]
+    with ExitStack() as stack:
+        stack.enter_context(_undisturbed())
+        runtimes = {f"busy-{ms}": stack.enter_context(BusyRuntime(f"busy-{ms}", iter(planted[ms]))) for ms in planted}
+        supports = {name: Support(available=True) for name in runtimes}
+        config = Config(
+            suite="", scenarios=("boot",), runtimes=tuple(runtimes), blocks=BUSY_BLOCKS, warmup_blocks=0, settle_s=0.1,
+            reference="", repeat_tainted=False,
+        )  # fmt: skip
+        opened = Session(config, supports, names=(f"busy-{number}" for number in range(10**6)))
+        opened.runtimes |= runtimes
+        opened.prepared |= {name: one.prepared for name, one in runtimes.items()}
+        trials = _trials(opened, [boot], plan.plan(config, [boot], supports, 4))
+    measured: dict[int, list[float]] = {ms: [] for ms in planted}
+    for trial in trials:
+        measured[int(trial.step.cell.runtime.partition("-")[2])].append(_value(trial, "boot.ready"))
+    return measured, planted
+
+
+def busy_bias(delay_ms: int) -> Row:
+    """How far what is measured is from what was planted, beyond what starting a child takes anyway."""
+    measured, planted = _busy()
+    own_s = float(np.median(measured[0]))
+    bias_s = float(np.median(np.subtract(measured[delay_ms], planted[delay_ms]))) - own_s
+    return Row(f"busy-wait of {delay_ms} ms in a child: |bias|", "ms", (abs(bias_s) * 1000,), at_most=0.15)
+
+
+def busy_spread(delay_ms: int) -> Row:
+    measured, planted = _busy()
+    ratio = float(stats.iqr(measured[delay_ms]) / stats.iqr(planted[delay_ms]))
+    return Row(f"busy-wait of {delay_ms} ms in a child: spread ÷ planted", "", (ratio,), at_least=0.9, at_most=1.1)
+
+
+# Real runtimes, opened once.
+
+
+@contextmanager
+def _opened(home: Path, names: Sequence[str], **changes: object) -> Iterator[Session]:
+    """The real runtimes over the real image."""
+    config = Config(
+        suite="", scenarios=("boot",), runtimes=tuple(names), settle_s=0.5, cpuset=(max(os.sched_getaffinity(0)),)
+    )
+    config = msgspec.structs.replace(config, **changes)
+    with marks.claimed(marks.new_id()) as mark, tempfile.TemporaryDirectory() as scratch:
+        image = rerun.image_of(config, home)
+        workspace = session.workspaces(home, Path(scratch), mark, {})
+        with session.opened(config, lambda _: image, workspace, mark) as opened:
+            missing = [name for name in names if not opened.supports[name].available]
+            if missing:
+                raise Unsupported(f"{missing[0]}: {opened.supports[missing[0]].reason}")
+            yield opened
+
+
+HOME = Path(os.environ.get("TARE_METROLOGY_HOME") or tempfile.gettempdir(), "tare-metrology")
+"""Kernels and images are kept between benchmarks: preparing them is no part of any number here."""
+
+
+def _touch(instance: Instance, bench: Bench) -> None:
+    """Holds that many MiB inside: dd has read them into its buffer, and nobody takes them off its hands."""
+    size = bench.params["touched"]
+    script = f"(dd if=/dev/zero bs={size}M count=1 2>/dev/null | sleep 1000) >/dev/null 2>&1 </dev/null & sleep 2"
+    if size != "0":
+        instance.run(["sh", "-c", script], bench.run_timeout_s)
+
+
+def _touching(bench: Bench) -> Iterator[Finding]:
+    @contextmanager
+    def start() -> Iterator[Instance]:
+        with bench.start() as instance:
+            instance.wait_ready(bench.ready_timeout_s)
+            _touch(instance, bench)
+            yield instance
+
+    yield from memory.measure(replace(bench, start=start))
+
+
+@cache
+def _touched() -> dict[tuple[str, str, int], float]:
+    """(Runtime, metric, MiB touched) → bytes."""
+    scenario = replace(memory, measure=_touching, grid={"touched": [str(size) for size in (0, *TOUCHED_MIB)]})
+    with _opened(HOME, REAL) as opened:
+        config = msgspec.structs.replace(opened.config, blocks=1, warmup_blocks=0, reference="", repeat_tainted=False)
+        opened.config = config
+        trials = _trials(opened, [scenario], plan.plan(config, [scenario], opened.supports, 1))
+    return {
+        (trial.step.cell.runtime, sample.metric, int(trial.step.cell.params["touched"])): sample.value
+        for trial in trials
+        for sample in trial.samples
+    }
+
+
+def memory_touched(runtime: str, metric: str, size: int) -> Row:
+    """How far the rise is from what was touched, as a share of what the check allows: 2 % and 1 MiB."""
+    found = _touched()
+    rise = found[runtime, metric, size] - found[runtime, metric, 0]
+    wrong = abs(rise - size * MIB) / (0.02 * size * MIB + MIB)
+    what = f"{size} MiB touched in {runtime}: {metric} +{rise / MIB:.2f} MiB; error ÷ (2 % + 1 MiB)"
+    return Row(what, "", (wrong,), at_most=1.0)
+
+
+def memory_host_view(size: int) -> Row:
+    """Beside the guest's view: the host's, which counts pages the guest once touched and has not given back."""
+    found = _touched()
+    rise = found["tcg", "memory.guest_resident", size] - found["tcg", "memory.guest_resident", 0]
+    return Row(f"{size} MiB touched in tcg: memory.guest_resident, once touched stays resident", "MiB", (rise / MIB,))
+
+
+# Fixed work under a quota.
+
+_WORK = "i=0; while [ $i -lt 1500000 ]; do i=$((i + 1)); done"
+
+
+def _working(opened: Session) -> Scenario:
+    def measure(bench: Bench) -> Iterator[Finding]:
+        quota = float(bench.params["quota"])
+        spec = msgspec.structs.replace(bench.spec, name=next(opened.names), cpus=quota)
+        with opened.runtimes["container"].start(spec) as instance:
+            instance.wait_ready(bench.ready_timeout_s)
+            _preferred(instance.cgroup)
+            before_s, began_s = gauges.cpu_s(instance), bench.clock()
+            instance.run(["sh", "-c", _WORK], bench.run_timeout_s)
+            elapsed_s = bench.clock() - began_s
+            yield Sample("elapsed", elapsed_s)
+            yield Sample("cpu", gauges.cpu_s(instance) - before_s)
+
+    return Scenario(name="work", asks="?", metrics=(), measure=measure, grid={"quota": [str(one) for one in QUOTAS]})
+
+
+@cache
+def _quota() -> dict[tuple[str, float], float]:
+    """(Elapsed or CPU, quota) → median seconds."""
+    with _opened(HOME, ["container"]) as opened:
+        scenario = _working(opened)
+        config = msgspec.structs.replace(
+            opened.config, blocks=QUOTA_BLOCKS, warmup_blocks=0, reference="", repeat_tainted=False, scenarios=("work",)
+        )
+        opened.config = config
+        trials = _trials(opened, [scenario], plan.plan(config, [scenario], opened.supports, 1))
+    return {
+        (what, quota): float(
+            np.median([_value(t, what) for t in trials if float(t.step.cell.params["quota"]) == quota])
+        )
+        for what in ("elapsed", "cpu")
+        for quota in QUOTAS
+    }
+
+
+def quota_elapsed(quota: float) -> Row:
+    found = _quota()
+    ratio = found["elapsed", quota] / found["elapsed", 1.0] * quota
+    return Row(f"fixed work at {quota:.0%} CPU: elapsed ratio ÷ expected", "", (ratio,), at_least=0.97, at_most=1.03)
+
+
+def quota_cpu(quota: float) -> Row:
+    found = _quota()
+    ratio = found["cpu", quota] / found["cpu", 1.0]
+    return Row(f"fixed work at {quota:.0%} CPU: CPU seconds ÷ at 100 %", "", (ratio,), at_least=0.97, at_most=1.03)
+
+
+# The same against itself.
+
+
+@cache
+def _against_itself() -> dict[str, list[str]]:
+    """Runtime → the verdicts of all its metrics on itself; the two sides are one request, interleaved."""
+    names = [*REAL, *(name + rerun.BASE for name in REAL)]
+    with _opened(HOME, names, blocks=AA_BLOCKS, warmup_blocks=1) as opened:
+        trials = _trials(opened, [boot], plan.plan(opened.config, [boot], opened.supports, 1))
+        facts = ScenarioFacts(name=boot.name, asks=boot.asks, metrics=boot.metrics)
+        run = Run(
+            id="itself", version="", started_at="", command=(), seed=1, host={}, config=opened.config,
+            supports=opened.supports, images={}, scenarios=(facts,),
+        )  # fmt: skip
+    results = Results(run=run, trials=tuple(trials))
+    ruling = gate.compare(Question(old=Side(results, "@base"), new=Side(results, "@new"), form="json"))
+    found: dict[str, list[str]] = {name: [] for name in REAL}
+    for row in msgspec.json.decode(ruling.document)["rows"]:
+        found[row["runtime"]].append(row["verdict"])
+    return found
+
+
+def against_itself(runtime: str) -> Row:
+    verdicts = _against_itself()[runtime]
+    assert verdicts
+    wrong = sum(verdict not in ("SAME", "INCONCLUSIVE") for verdict in verdicts)
+    said = ", ".join(f"{verdicts.count(one)} {one}" for one in dict.fromkeys(verdicts))
+    return Row(f"A/A of {runtime}: {said}; others", "", (float(wrong),), at_most=0)
