@@ -10,6 +10,7 @@ import os
 import time
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 
@@ -83,19 +84,42 @@ def compressed_bytes(path: Path) -> int:
     return size + len(packer.flush())
 
 
-def guest_resident_bytes(pids: Iterable[int]) -> int | None:
-    """Resident bytes of the mapping that is a guest's memory, known by its name in smaps; None when there is none."""
-    sizes = [size for pid in pids for name, size in _mappings(pid) if name.startswith(_GUEST_MEMORY)]
-    return max(sizes) if sizes else None
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """A part of a process's address space, by its proportional size."""
+
+    name: str
+    permissions: str
+    pss_bytes: int
 
 
-def _mappings(pid: int) -> Iterator[tuple[str, int]]:
-    """Name and proportional size of every mapping."""
-    name = ""
+def mappings(pids: Iterable[int]) -> list[Mapping]:
+    """Every mapping of these processes (smaps)."""
+    return [mapping for pid in pids for mapping in _mappings(pid)]
+
+
+def guest_resident_bytes(found: Iterable[Mapping]) -> int | None:
+    """Resident bytes of the mapping that is a guest's memory, known by its name; None when there is none."""
+    return max((one.pss_bytes for one in found if one.name.startswith(_GUEST_MEMORY)), default=None)
+
+
+def generated_bytes(found: Iterable[Mapping]) -> int | None:
+    """What holds code that was made at run time, such as a translated guest's; None when there is none."""
+    sizes = [one.pss_bytes for one in found if one.permissions.startswith("rwx")]
+    return sum(sizes) if sizes else None
+
+
+def file_bytes(found: Iterable[Mapping]) -> int:
+    """What maps files of the host's: programs and libraries, paid for by all who map them."""
+    return sum(one.pss_bytes for one in found if one.name.startswith("/") and not one.name.startswith(_GUEST_MEMORY))
+
+
+def _mappings(pid: int) -> Iterator[Mapping]:
+    name = permissions = ""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
             fields = line.split(maxsplit=5)
             if "-" in fields[0]:
-                name = fields[5] if len(fields) > 5 else ""
+                permissions, name = fields[1], fields[5] if len(fields) > 5 else ""
             elif fields[0] == "Pss:":
-                yield name, int(fields[1]) * 1024
+                yield Mapping(name, permissions, int(fields[1]) * 1024)

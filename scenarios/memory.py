@@ -35,6 +35,8 @@ def measure(bench: Bench) -> Iterator[Finding]:
     if "memory.guest_resident" not in readings[0]:
         for name in ("memory.guest_resident", "memory.vmm"):
             yield Absent(name, "this kind of box has no memory of a guest")
+    if "memory.generated" not in readings[0]:
+        yield Absent("memory.generated", "no process of this box makes code at run time")
     yield Sample("memory.inside", inside)
     yield Sample("memory.requested", bench.spec.memory_bytes)
 
@@ -45,7 +47,12 @@ def _read(instance: Instance, bench: Bench) -> dict[str, float]:
     charged = instance.cgroup.memory_bytes() if instance.cgroup is not None else None
     if charged is not None:
         reading["memory.cgroup"] = charged
-    guest = gauges.guest_resident_bytes(instance.pids())
+    found = gauges.mappings(instance.pids())
+    reading["memory.files"] = gauges.file_bytes(found)
+    generated = gauges.generated_bytes(found)
+    if generated is not None:
+        reading["memory.generated"] = generated
+    guest = gauges.guest_resident_bytes(found)
     if guest is not None:
         reading["memory.guest_resident"] = guest
         reading["memory.vmm"] = max(0, reading["memory.pss"] - guest)
@@ -73,6 +80,14 @@ memory = Scenario(
         _bytes("memory.cgroup", "memory charged to the box's cgroup, less inactive file cache"),
         _bytes("memory.guest_resident", "memory of the guest that is resident on the host"),
         _bytes("memory.vmm", "memory.pss less memory.guest_resident: the virtual machine monitor itself"),
+        _bytes(
+            "memory.files",
+            "the part of memory.pss that maps files: programs and libraries, shared with all who map them",
+        ),
+        _bytes(
+            "memory.generated",
+            "the part of memory.pss that holds code made at run time: under emulation the translated guest",
+        ),
         _bytes(
             "memory.inside",
             "MemTotal − MemAvailable as a program in the box reads them (without a kernel of its own, the host's)",

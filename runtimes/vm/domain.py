@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree.ElementTree import Element, SubElement, indent, tostring
+from xml.etree.ElementTree import Element, SubElement, indent, register_namespace, tostring
 
 from runtimes.vm.profiles import DIRECT, Profile
+from runtimes.vm.timeline import EVENTS
 
 PORT_NAME = "tare.0"
 """The virtio-serial port the agent speaks on; init.sh looks for this name."""
 
 _TCG_CACHE_MIB = 32
+_QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
+register_namespace("qemu", _QEMU_NAMESPACE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class Machine:
     memory_bytes: int
     cpuset: tuple[int, ...] = ()
     profile: Profile = DIRECT
+    trace: Path | None = None
+    """Where QEMU notes its own instants, if it is to."""
 
     @property
     def vcpus(self) -> int:
@@ -67,6 +72,7 @@ def domain_xml(machine: Machine) -> str:
     root = Element("domain", type=machine.accelerator.domain_type)
     _leaf(root, "name", machine.name)
     _leaf(root, "memory", str(machine.memory_bytes), unit="b")
+    _named_memory(SubElement(root, "memoryBacking"))
     _leaf(root, "vcpu", str(machine.vcpus), placement="static")
     if machine.cpuset:
         _pin(SubElement(root, "cputune"), machine)
@@ -79,12 +85,20 @@ def domain_xml(machine: Machine) -> str:
     for event in ("poweroff", "reboot", "crash"):
         _leaf(root, f"on_{event}", "destroy")
     _devices(SubElement(root, "devices"), machine)
+    if machine.trace:
+        _trace(root, machine.trace)
     indent(root)
     return tostring(root, encoding="unicode") + "\n"
 
 
 def _leaf(parent: Element, tag: str, text: str, **attributes: str) -> None:
     SubElement(parent, tag, attributes).text = text
+
+
+def _named_memory(backing: Element) -> None:
+    """A memory file: on the host, the guest's memory can then be told from QEMU's own by the name of the mapping."""
+    SubElement(backing, "source", type="memfd")
+    SubElement(backing, "access", mode="shared")
 
 
 def _pin(cputune: Element, machine: Machine) -> None:
@@ -146,3 +160,11 @@ def _socket(parent: Element, tag: str, path: Path) -> Element:
     element = SubElement(parent, tag, type="unix")
     SubElement(element, "source", mode="connect", path=str(path))
     return element
+
+
+def _trace(root: Element, path: Path) -> None:
+    """The only words that libvirt passes on unread: it has none of its own for a trace."""
+    words = ["-D", str(path), *(word for event in EVENTS for word in ("-trace", event))]
+    line = SubElement(root, f"{{{_QEMU_NAMESPACE}}}commandline")
+    for word in words:
+        SubElement(line, f"{{{_QEMU_NAMESPACE}}}arg", value=word)

@@ -133,7 +133,7 @@ class VmRuntime:
             cgroup = _cgroup(spec)
             stack.callback(cgroup.remove)
             listeners = stack.enter_context(launch.listening(link.folder, spec.name))
-            machine = self._machine(spec, listeners)
+            machine = self._machine(spec, link, listeners)
             disk.create_overlay(machine.overlay, machine.boot.base)
             stack.callback(machine.overlay.unlink, missing_ok=True)
             instance = launch.boot(link, machine, cgroup, listeners, requested_s)
@@ -169,7 +169,7 @@ class VmRuntime:
             paths.write_atomically(path, data)
         return path
 
-    def _machine(self, spec: Spec, listeners: Listeners) -> Machine:
+    def _machine(self, spec: Spec, link: Connection, listeners: Listeners) -> Machine:
         files = {artifact.role: Path(artifact.path) for artifact in spec.prepared.artifacts}
         return Machine(
             name=spec.name,
@@ -187,6 +187,8 @@ class VmRuntime:
             memory_bytes=spec.memory_bytes,
             cpuset=spec.cpuset,
             profile=self._profile,
+            # A daemon's QEMU runs as somebody else, who may not write where we do.
+            trace=listeners.trace if link.embedded else None,
         )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -14,12 +12,14 @@ from harness.agent import Channel
 from harness.cgroups import Cgroup
 from harness.contract import Completed
 from harness.model import Phase
-from runtimes.vm import kernel
+from runtimes.vm import timeline
 from runtimes.vm.connection import Domain
 from runtimes.vm.console import Console
+from runtimes.vm.documents import documents
 from runtimes.vm.domain import Machine
 from runtimes.vm.placement import UnifiedMove
 from runtimes.vm.processes import EXIT_DEADLINE_S, Handle
+from runtimes.vm.timeline import Timeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +39,12 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Stamps:
-    """The driver's instants of a start, by the host's monotonic clock."""
+    """The driver's instants of a start, by the host's monotonic clock, and how far the wall clock was ahead of it."""
 
     requested_s: float
     created_s: float
     resumed_s: float
+    ahead_s: float
 
 
 class VmInstance:
@@ -78,35 +79,24 @@ class VmInstance:
         return frozenset({self._parts.qemu.pid}) if self._parts.qemu.alive else frozenset()
 
     def phases(self) -> Sequence[Phase]:
-        """`kernel` includes the firmware: between them nothing speaks that would not slow the guest down."""
-        stamps = self._stamps
-        instants = (
+        """Where QEMU keeps no trace, `kernel` includes the firmware, and `spawn` the way back from libvirt."""
+        stamps, trace = self._stamps, self._parts.machine.trace
+        seen = timeline.read(trace, stamps.ahead_s) if trace else Timeline()
+        init_s = self._parts.console.marked_at_s
+        running_s = seen.running_s(stamps.created_s, stamps.resumed_s)
+        instants = [
             ("create", stamps.created_s),  # request → a paused QEMU: libvirt's control plane and QEMU's own start
-            ("spawn", stamps.resumed_s),  # → its virtual CPUs were told to run
-            ("kernel", self._parts.console.marked_at_s),  # → first words of init
-            ("userspace", self._channel.ready_at_s),  # → the agent's first byte
-        )
-        phases = []
-        began_s = stamps.requested_s
-        for name, ended_s in instants:
-            if not ended_s:
-                break
-            phases.append(Phase(name, began_s, ended_s))
-            began_s = ended_s
-        return phases
+            ("spawn", running_s),  # → its virtual CPUs were told to run
+            ("firmware", seen.entered_s(running_s, init_s)),  # → the kernel was handed over
+            ("kernel", init_s),  # → first words of init
+            ("userspace", self._channel.ready_at_s if init_s else 0.0),  # → the agent's first byte
+        ]
+        ends = [(name, ended_s) for name, ended_s in instants if ended_s]
+        begins = [stamps.requested_s, *(ended_s for _, ended_s in ends)]
+        return [Phase(name, began_s, ended_s) for began_s, (name, ended_s) in zip(begins, ends, strict=False)]
 
     def documents(self) -> Mapping[str, str]:
-        """The QEMU command line is the kernel's own record of it, so it is missing once the box has ended."""
-        boot = self._parts.machine.boot
-        texts = {
-            "domain.xml": self._parts.xml,
-            "kernel": f"{kernel.form(boot.kernel)}\n",
-            "kernel command line": f"{boot.command_line}\n",
-        }
-        with contextlib.suppress(FileNotFoundError):
-            words = Path(f"/proc/{self._parts.qemu.pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-            texts["qemu command line"] = " ".join(os.fsdecode(word) for word in words) + "\n"
-        return texts
+        return documents(self._parts.machine, self._parts.xml, self._parts.qemu.pid)
 
     def pause(self) -> None:
         self._parts.domain.suspend()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cgroups import Cgroup
-from runtimes.vm import initrd, placement, processes
+from runtimes.vm import initrd, placement, processes, timeline
 from runtimes.vm.connection import Connection
 from runtimes.vm.console import Console
 from runtimes.vm.domain import Machine, domain_xml
@@ -21,20 +21,24 @@ _CONNECT_TIMEOUT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """The two sockets QEMU connects to while it starts."""
+    """The two sockets QEMU connects to while it starts, and the file it notes its instants in."""
 
     agent: socket.socket
     agent_path: Path
     console: socket.socket
     console_path: Path
+    trace: Path
 
 
 @contextmanager
 def listening(folder: Path, name: str) -> Iterator[Listeners]:
-    """Both sockets, bound below a folder whose path is short."""
-    agent_path, console_path = folder / f"{name}.agent", folder / f"{name}.console"
+    """Both sockets, bound below a folder whose path is short. The file is QEMU's to make and ours to remove."""
+    agent_path, console_path, trace = (folder / f"{name}.{what}" for what in ("agent", "console", "trace"))
     with _listener(agent_path) as agent, _listener(console_path) as console:
-        yield Listeners(agent, agent_path, console, console_path)
+        try:
+            yield Listeners(agent, agent_path, console, console_path, trace)
+        finally:
+            trace.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -53,6 +57,7 @@ def _listener(path: Path) -> Iterator[socket.socket]:
 def boot(link: Connection, machine: Machine, cgroup: Cgroup, listeners: Listeners, requested_s: float) -> VmInstance:
     """Creates the domain, joins the ends and lets it run; nothing is left of it when that fails."""
     xml = domain_xml(machine)
+    ahead_s = timeline.wall_ahead_s()
     with placement.announced(machine.emulator, cgroup) if link.embedded else nullcontext():
         domain = link.create_paused(machine.name, xml)
     created_s = time.monotonic()
@@ -79,4 +84,4 @@ def boot(link: Connection, machine: Machine, cgroup: Cgroup, listeners: Listener
             xml=xml,
         )
         undo.pop_all()
-    return VmInstance(machine.name, parts, Stamps(requested_s, created_s, resumed_s))
+    return VmInstance(machine.name, parts, Stamps(requested_s, created_s, resumed_s, ahead_s))

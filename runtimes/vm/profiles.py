@@ -18,11 +18,13 @@ Address = dict[str, str]
 class Profile:
     """What is emulated around the CPU. `machine` is QEMU's word; `modules` are what the guest needs to see its devices.
 
-    `pci`: devices sit on a PCI bus; otherwise the guest finds them in memory, where ACPI says.
+    `firmware`: what runs first, in words. `pci`: devices sit on a PCI bus; otherwise the guest finds them in memory,
+    where ACPI says.
     """
 
     name: str
     machine: str
+    firmware: str
     pci: bool
     modules: tuple[str, ...]
 
@@ -42,12 +44,14 @@ class Profile:
 DIRECT = Profile(
     name="direct",
     machine="q35",
+    firmware="SeaBIOS, which enters the kernel",
     pci=True,
     modules=("virtio_pci", "virtio_console", "virtio_blk"),
 )
 MICRO = Profile(
     name="micro",
     machine="microvm",
+    firmware="QEMU's own for this machine (on Debian qboot), which enters the kernel",
     pci=False,
     modules=("virtio_mmio", "virtio_console", "virtio_blk"),
 )

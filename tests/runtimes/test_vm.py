@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -111,9 +112,15 @@ def test_phases_follow_one_another(runtime: VmRuntime, box_spec: Specs) -> None:
         assert [phase.name for phase in box.phases()] == ["create", "spawn"]
         box.wait_ready(READY_S)
         phases = box.phases()
-    assert [phase.name for phase in phases] == ["create", "spawn", "kernel", "userspace"]
+        said = box.run(["dmesg"], RUN_S).stdout.decode()
+    assert [phase.name for phase in phases] == ["create", "spawn", "firmware", "kernel", "userspace"]
     assert all(phase.began_s < phase.ended_s for phase in phases)
     assert all(one.ended_s == next_.began_s for one, next_ in itertools.pairwise(phases))
+    # The guest's own clock starts when its kernel does and says the same.
+    stamp = re.search(r"^\[ *([\d.]+)\] Run /init as init process$", said, re.MULTILINE)
+    assert stamp
+    kernel_s = phases[3].ended_s - phases[3].began_s
+    assert float(stamp[1]) == pytest.approx(kernel_s, rel=0.25)
 
 
 def test_documents_say_how_it_was_started(runtime: VmRuntime, box_spec: Specs) -> None:
@@ -122,6 +129,8 @@ def test_documents_say_how_it_was_started(runtime: VmRuntime, box_spec: Specs) -
     assert f"<name>{box.name}</name>" in texts["domain.xml"]
     assert "quiet" in texts["kernel command line"]
     assert "-accel tcg" in texts["qemu command line"]
+    assert "q35" in texts["machine"] and "SeaBIOS" in texts["machine"]
+    assert "KSM: run " in texts["memory"]
 
 
 def test_what_one_box_writes_no_other_sees(runtime: VmRuntime, box_spec: Specs) -> None:

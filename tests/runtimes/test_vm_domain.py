@@ -40,6 +40,7 @@ def machine(accelerator: Accelerator, profile: Profile = DIRECT) -> Machine:
         memory_bytes=256 << 20,
         cpuset=(0, 1),
         profile=profile,
+        trace=Path("/short/tare-run-1.trace"),
     )
 
 

@@ -36,6 +36,24 @@ print("holding", flush=True)
 sys.stdin.read()
 """
 
+TRANSLATOR = """
+import mmap, sys
+size = int(sys.argv[1])
+memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+memory[::4096] = b"x" * len(memory[::4096])
+print("holding", flush=True)
+sys.stdin.read()
+"""
+
+MAPPER = """
+import mmap, sys
+file = open(PATH, "rb")
+memory = mmap.mmap(file.fileno(), int(sys.argv[1]), prot=mmap.PROT_READ)
+read = memory[::4096]
+print("holding", flush=True)
+sys.stdin.read()
+"""
+
 
 @contextmanager
 def child(script: str, size: int) -> Iterator[int]:
@@ -64,10 +82,29 @@ def test_a_process_that_is_gone_weighs_nothing() -> None:
 
 def test_the_memory_of_a_guest_is_told_by_its_mapping() -> None:
     with child(GUEST, 16 * MIB) as pid:
-        resident = gauges.guest_resident_bytes([pid])
+        found = gauges.mappings([pid])
+    resident = gauges.guest_resident_bytes(found)
     assert resident is not None
     assert abs(resident - 16 * MIB) < MIB
-    assert gauges.guest_resident_bytes([os.getpid()]) is None
+    assert gauges.file_bytes(found) < 16 * MIB
+    assert gauges.guest_resident_bytes(gauges.mappings([os.getpid()])) is None
+
+
+def test_code_made_at_run_time_is_told_by_its_permissions() -> None:
+    with child(TRANSLATOR, 8 * MIB) as pid:
+        generated = gauges.generated_bytes(gauges.mappings([pid]))
+    assert generated is not None
+    assert abs(generated - 8 * MIB) < MIB
+    with child(HOLDER, 0) as pid:
+        assert gauges.generated_bytes(gauges.mappings([pid])) is None
+
+
+def test_mapped_files_are_counted_once_over_all_who_map_them(tmp_path: Path) -> None:
+    (tmp_path / "library").write_bytes(bytes(16 * MIB))
+    script = MAPPER.replace("PATH", repr(str(tmp_path / "library")))
+    with child(script, 16 * MIB) as one, child(script, 16 * MIB) as other:
+        shared = [m.pss_bytes for m in gauges.mappings([one, other]) if m.name.endswith("library")]
+    assert sum(shared) == pytest.approx(16 * MIB, rel=0.01)
 
 
 def test_allocated_counts_blocks_and_not_holes(tmp_path: Path) -> None:
