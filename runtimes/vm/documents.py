@@ -1,0 +1,50 @@
+"""What is kept of how a box was started: for people who ask why a number is what it is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from runtimes.vm import kernel
+from runtimes.vm.domain import Machine
+
+_SHARED_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
+_KSM_RUN = Path("/sys/kernel/mm/ksm/run")
+
+
+def documents(machine: Machine, xml: str, pid: int) -> Mapping[str, str]:
+    """The QEMU command line is the kernel's own record of it, so it is missing once the box has ended."""
+    profile = machine.profile
+    texts = {
+        "domain.xml": xml,
+        "machine": f"{profile.name}: {profile.machine}, firmware {profile.firmware}\n",
+        "kernel": f"{kernel.form(machine.boot.kernel)}\n",
+        "kernel command line": f"{machine.boot.command_line}\n",
+        "memory": _memory(pid),
+    }
+    with contextlib.suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        texts["qemu command line"] = " ".join(os.fsdecode(word) for word in words) + "\n"
+    return texts
+
+
+def _memory(pid: int) -> str:
+    """What decides how much of the guest's memory is resident on this host."""
+    merging = _word(Path(f"/proc/{pid}/ksm_merging_pages"))
+    return (
+        "the guest's memory is a shared memory file (memfd) of its own\n"
+        "balloon: none\n"
+        f"huge pages for shared memory: {_word(_SHARED_HUGE_PAGES)}\n"
+        f"KSM: run {_word(_KSM_RUN)}, pages of this box merged: {merging}\n"
+    )
+
+
+def _word(path: Path) -> str:
+    """A setting as the kernel prints it; of several, the chosen one."""
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return "unknown"
+    return text.partition("[")[2].partition("]")[0] if "[" in text else text
