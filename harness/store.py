@@ -8,8 +8,10 @@ and noted; damage anywhere else is named, with its line.
 from __future__ import annotations
 
 import errno
+import gc
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -100,21 +102,39 @@ def run_folders(home: Path) -> Iterator[Path]:
         yield record.parent
 
 
+@contextmanager
+def many_objects() -> Iterator[None]:
+    """While a million objects are made that all stay, looking for garbage among them takes longer than making them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def read(path: Path) -> Results:
     """Reads a run back; UsageError that names the file, and the line, when it cannot be read."""
+    with many_objects():
+        return _read(path)
+
+
+def _read(path: Path) -> Results:
     run = _read_run(path / RUN_FILE)
     trials: list[Trial] = []
     notes: list[str] = []
     decoder = msgspec.json.Decoder(Trial)
     file = path / TRIALS_FILE
-    lines = file.read_bytes().split(b"\n") if file.exists() else []
-    for number, line in enumerate(lines, 1):
-        if not line:
+    size, done = (file.stat().st_size, 0) if file.exists() else (0, 0)
+    for number, line in enumerate(_lines(file), 1):
+        done += len(line)
+        if line == b"\n":
             continue
         try:
             trials.append(decoder.decode(line))
         except msgspec.DecodeError as error:
-            if number == len(lines):
+            if done == size:
                 notes.append(f"the last line of {TRIALS_FILE} was cut short: one trial is lost")
                 break
             raise UsageError(
@@ -122,6 +142,13 @@ def read(path: Path) -> Results:
                 hint="the file was damaged after it was written: restore it, or delete that line knowingly",
             ) from None
     return Results(run=run, trials=tuple(trials), path=str(path), notes=tuple(notes))
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    """A line at a time: the text of a large file would be as large as what is made of it."""
+    if file.exists():
+        with file.open("rb") as opened:
+            yield from opened
 
 
 def _read_run(file: Path) -> Run:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from harness.model import Better, Metric, Results, Run, Unit
+from harness.store import many_objects
 
 CELL = ["run", "scenario", "runtime", "params"]
 SERIES = [*CELL, "metric", "labels"]
@@ -35,6 +36,10 @@ TRIAL_COLUMNS = [
 ]
 CANARY = "canary_s"
 """Of each trial, what the canary of its block took: a column of the trials alone."""
+_ORDER = (
+    *CELL, "twin", "emulated", "block", "position", "index", "warmup", "outcome", "taints", "reason", "started_at",
+    "elapsed_s", "settle_s", CANARY,
+)  # fmt: skip
 SAMPLE_COLUMNS = [*TRIAL_COLUMNS, "metric", "labels", "unit", "value"]
 
 
@@ -70,12 +75,13 @@ class Tidy:
 def read(results: Sequence[Results]) -> Tidy:
     """Lays out runs and trials as tables, in the order they were measured: one pass, column by column."""
     metrics = _metrics(results)
-    columns = _Columns({}, [], [])
-    for result in results:
-        columns.add(result)
+    columns = _Columns([], [], [])
+    with many_objects():
+        for result in results:
+            columns.add(result)
     for name in sorted({name for _, name, _, _ in columns.samples} - set(metrics)):
         metrics[name] = Metric(name=name, unit=Unit.RATIO, better=Better.NEITHER, meaning="")
-    trials = _typed(pd.DataFrame(columns.trials, columns=[*TRIAL_COLUMNS, CANARY]))
+    trials = _typed(columns.trials)
     return Tidy(
         runs=tuple(result.run for result in results),
         notes=tuple(note for result in results for note in result.notes),
@@ -88,33 +94,33 @@ def read(results: Sequence[Results]) -> Tidy:
 
 @dataclass(slots=True)
 class _Columns:
-    """What the trials hold, as one list a column; samples and absences refer to their trial's row."""
+    """What the trials hold, a tuple each in the order of `_ORDER`; samples and absences refer to their trial's row."""
 
-    trials: dict[str, list[object]]
+    trials: list[tuple[object, ...]]
     samples: list[tuple[int, str, str, float]]
     absent: list[tuple[int, str, str, str]]
 
     def add(self, result: Results) -> None:
         run = result.run
         cells: dict[tuple[object, ...], tuple[object, ...]] = {}
-        names = [*TRIAL_COLUMNS, CANARY]
-        lists = [self.trials.setdefault(name, []) for name in names]
-        row = len(lists[0])
+        trials, samples = self.trials, self.samples
         for index, trial in enumerate(result.trials):
             step, cell = trial.step, trial.step.cell
-            key = (cell.scenario, cell.runtime, *cell.params.items(), cell.twin)
+            key = (cell.scenario, cell.runtime, cell.twin, *cell.params.items())
             if key not in cells:
-                cells[key] = (run.id, cell.scenario, cell.runtime, text_of(cell.params), cell.twin)
-            values = (
-                *cells[key], step.block, step.position, index, step.warmup, trial.outcome.value,
-                emulated(run, cell.runtime), "; ".join(trial.taints), trial.reason or step.skip, trial.started_at,
-                trial.elapsed_s, trial.settle_s, trial.noise.get(CANARY, math.nan),
+                named = (run.id, cell.scenario, cell.runtime, text_of(cell.params), cell.twin)
+                cells[key] = (*named, emulated(run, cell.runtime))
+            for s in trial.samples:
+                samples.append((len(trials), s.metric, text_of(s.labels) if s.labels else "", s.value))
+            if trial.absent:
+                self.absent += [(len(trials), name, "", reason) for name, reason in sorted(trial.absent.items())]
+            trials.append(
+                (
+                    *cells[key], step.block, step.position, index, step.warmup, trial.outcome.value,
+                    "; ".join(trial.taints) if trial.taints else "", trial.reason or step.skip, trial.started_at,
+                    trial.elapsed_s, trial.settle_s, trial.noise.get(CANARY, math.nan),
+                )
             )  # fmt: skip
-            for column, value in zip(lists, values, strict=True):
-                column.append(value)
-            self.samples += [(row, s.metric, text_of(s.labels) if s.labels else "", s.value) for s in trial.samples]
-            self.absent += [(row, metric, "", reason) for metric, reason in sorted(trial.absent.items())]
-            row += 1
 
 
 def _sampled(
@@ -123,11 +129,12 @@ def _sampled(
     """The trials' columns beside each sample (or absence, whose reason takes the place of the trial's)."""
     row, metric, labels, value = zip(*found, strict=True) if found else ((), (), (), ())
     table = trials[TRIAL_COLUMNS].take(np.asarray(row, dtype=np.int64)).reset_index(drop=True)
-    table["metric"], table["labels"] = pd.Series(metric, dtype="str"), pd.Series(labels, dtype="str")
     units = {name: str(_unit(metrics, name)) for name in dict.fromkeys(metric)}
-    table["unit"] = pd.Series([units[name] for name in metric], dtype="str")
-    table[last] = pd.Series(value, dtype="float64" if last == "value" else "str")
-    return table if last == "value" else table.assign(value=math.nan)
+    table["metric"], table["labels"] = _words(metric), _words(labels)
+    table["unit"] = _words([units[name] for name in metric])
+    if last == "value":
+        return table.assign(value=np.asarray(value, dtype="float64"))
+    return table.assign(reason=_words(value), value=math.nan)
 
 
 def text_of(pairs: Mapping[str, str]) -> str:
@@ -168,8 +175,20 @@ def _unit(metrics: Mapping[str, Metric], name: str) -> str:
     return metrics[name].unit if name in metrics else ""
 
 
-def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+def _typed(rows: Sequence[tuple[object, ...]]) -> pd.DataFrame:
     kinds = dict.fromkeys(("twin", "warmup", "emulated"), "bool")
     kinds |= dict.fromkeys(("block", "position", "index"), "int64")
     kinds |= dict.fromkeys(("elapsed_s", "settle_s", CANARY), "float64")
-    return frame.astype({**dict.fromkeys(frame.columns, "str"), **kinds})
+    columns = dict(zip(_ORDER, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(_ORDER, ())
+    return pd.DataFrame(
+        {
+            name: np.asarray(columns[name], dtype=kinds[name]) if name in kinds else _words(columns[name])
+            for name in [*TRIAL_COLUMNS, CANARY]
+        }
+    )
+
+
+def _words(column: Sequence[object]) -> pd.Series[str]:
+    """A million words, few of them different: each is looked at once."""
+    codes, words = pd.factorize(np.asarray(column, dtype=object))
+    return pd.Series(pd.array(words, dtype="str").take(codes))

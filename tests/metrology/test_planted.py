@@ -46,6 +46,7 @@ def test_who_follows_the_advice_gets_an_answer() -> None:
     check(planted_rows.advice_decides())
 
 
+@pytest.mark.slow
 def test_failures_are_counted_exactly_and_never_a_number() -> None:
     check(planted_rows.failures_counted())
     check(planted_rows.failures_kept_out())
