@@ -102,8 +102,9 @@ class Campaign:
             progress(trial, number + len(measured), len(steps))
 
     def _keep_log(self, failure: runner.Failure) -> None:
-        cell = failure.step.cell
-        self.folder.write_log(f"{cell.scenario}-{cell.runtime}-{failure.step.block}.log", failure.text)
+        step, cell = failure.step, failure.step.cell
+        place = "-".join(map(str, (step.block, step.position, step.attempt)))
+        self.folder.write_log(f"{cell.scenario}-{cell.runtime}-{place}.log", failure.text)
 
 
 def begin(config: Config, home: Path, seed: int, command: Sequence[str]) -> Campaign:
@@ -210,7 +211,7 @@ def sweep(home: Path) -> Iterator[str]:
         for name in registry.names(registry.RUNTIMES):
             try:
                 runtime = registry.runtime(name, workspace(name))
-            except ImportError as error:
+            except (ImportError, AttributeError) as error:  # a plug-in that names what it does not have
                 yield f"{name} was left out: {error}"
                 continue
             yield from runtime.sweep(marks.live)

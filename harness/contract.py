@@ -87,6 +87,13 @@ class Pausable(Instance, Protocol):
     def resume(self) -> None: ...
 
 
+class Checkpointable(Instance, Protocol):
+    """An instance of a runtime with `Feature.CHECKPOINT`, which is a `Restorer`."""
+
+    def checkpoint(self, folder: Path) -> None:
+        """Ends the box and leaves all it was, memory and writes, in an empty folder."""
+
+
 class Runtime(Protocol):
     """One way to box an image. Made by its entry point from a `Workspace`; making one starts nothing."""
 
@@ -111,12 +118,21 @@ class Runtime(Protocol):
         """Removes what dead runs left and says what. `live(name)` is true for marks that are still in use."""
 
 
+class Restorer(Runtime, Protocol):
+    """A runtime with `Feature.CHECKPOINT`."""
+
+    def restore(self, spec: Spec, folder: Path) -> AbstractContextManager[Instance]:
+        """As `start`, but the box goes on where the checkpointed one ended. It is ready when its agent answers.
+
+        The folder can be used again, for any number of boxes."""
+
+
 RuntimeFactory = Callable[[Workspace], Runtime]
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """All that a scenario may touch.
+    """All that a scenario may touch. `features` is what boxes of this kind can do.
 
     `start()` requests a fresh box of the cell under measurement; `spec` says what it is given (its
     name is each box's own); `clock` is the host's monotonic clock.
@@ -127,6 +143,7 @@ class Bench:
     params: Params
     clock: Callable[[], float]
     sleep: Callable[[float], None]
+    features: frozenset[Feature] = frozenset()
     ready_timeout_s: float = 60.0
     run_timeout_s: float = 60.0
 

@@ -23,12 +23,15 @@ import msgspec
 from harness import factors, host, log, taints
 from harness.adaptive import StopRule
 from harness.contract import Absent, Bench, Finding, Scenario
-from harness.errors import TareError, TrialFailed, TrialTimeout
+from harness.errors import TareError, TrialFailed, TrialTimeout, Unsupported
 from harness.model import Outcome, Sample, Step, Trial
-from harness.session import READY_TIMEOUT_S, Session, network_of
+from harness.session import Session, network_of
 
-CANARY_ROUNDS = 400_000
+CANARY_ROUNDS = 2_000_000
 """About 50 ms of plain interpreter work: a fixed yardstick for drift and stolen time."""
+
+READY_SHARE = 0.9
+"""Of a trial's time: a box that never becomes ready is then told by its own log, not by the alarm."""
 
 FLOOR_CYCLES = 1001
 _SETTLE_POLL_S = 0.005
@@ -174,8 +177,9 @@ class Execution:
             params=cell.params,
             clock=self.senses.clock,
             sleep=self.senses.sleep,
-            ready_timeout_s=min(READY_TIMEOUT_S, config.trial_timeout_s),
+            ready_timeout_s=READY_SHARE * config.trial_timeout_s,
             run_timeout_s=config.trial_timeout_s,
+            features=frozenset(self.session.supports[cell.runtime].features),
         )
         return list(scenario.measure(bench))
 
@@ -187,6 +191,8 @@ class Execution:
         except TrialFailed as error:
             self.keep_log(Failure(step, f"{error.message}\n\n{error.log}"))
             return [], Outcome.TIMEOUT if isinstance(error, TrialTimeout) else Outcome.FAILED, error.message
+        except Unsupported as error:
+            return [], Outcome.SKIPPED, f"{error.message} ({error.hint})" if error.hint else error.message
         except TareError as error:
             return [], Outcome.FAILED, error.message
         except Exception as error:

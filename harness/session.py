@@ -72,7 +72,7 @@ def probe(names: list[str], workspace: Callable[[str], Workspace]) -> tuple[dict
                 continue
             runtimes[name] = registry.runtime(twin, workspace(name))
             supports[name] = runtimes[name].probe()
-        except (ImportError, Unsupported) as error:
+        except (ImportError, AttributeError, Unsupported) as error:
             supports[name] = Support(available=False, reason=str(error), hint=getattr(error, "hint", ""))
     return runtimes, supports
 

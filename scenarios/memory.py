@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from harness.contract import Absent, Bench, Completed, Finding, Instance, Scenario
 from harness.errors import TrialFailed
-from harness.model import Better, Kind, Metric, Sample, Unit
+from harness.model import Better, Feature, Kind, Metric, Sample, Unit
 from scenarios import gauges
 
 SETTLING_S = 0.1
@@ -38,7 +38,10 @@ def measure(bench: Bench) -> Iterator[Finding]:
     if "memory.generated" not in readings[0]:
         yield Absent("memory.generated", "no process of this box makes code at run time")
     yield Sample("memory.inside", inside)
-    yield Sample("memory.requested", bench.spec.memory_bytes)
+    if Feature.LIMITS in bench.features:
+        yield Sample("memory.requested", bench.spec.memory_bytes)
+    else:
+        yield Absent("memory.requested", "this kind of box is given no limit")
 
 
 def _read(instance: Instance, bench: Bench) -> dict[str, float]:
