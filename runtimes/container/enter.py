@@ -22,6 +22,7 @@ from typing import NamedTuple, NoReturn
 from runtimes.container import capabilities, masks, netlink, privileges, program, rootfs
 from runtimes.container import syscalls as sys_
 from runtimes.container.plan import Failure, Plan
+from runtimes.container.spare import Spare
 
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 1
@@ -48,16 +49,17 @@ class Descriptors(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """What the zygote has for all boxes: two filters, and a pipe. When its last writer is gone, so is the zygote.
+    """What the zygote has for all boxes: two filters, and a pipe to be polled. When its last writer is gone, so is it.
 
-    `spare` holds the devices of the next box, made before it is asked for.
+    `spare` holds what was made for the next box before it is asked for; `home` is the host's network.
     """
 
-    lifeline: int
+    lifeline: select.poll
     lifeline_write: int
     filter: bytes
     devices: int
-    spare: list[rootfs.Devices]
+    home: int
+    spare: list[Spare]
 
 
 def enter(plan: Plan, descriptors: Descriptors, shared: Shared) -> NoReturn:
@@ -90,7 +92,7 @@ def _steps(plan: Plan, descriptors: Descriptors, shared: Shared) -> Iterator[str
     rootfs.mount_root(plan)
     yield "enter its root"
     rootfs.enter_root(plan)
-    yield from _furnish(plan, mounts, shared.spare[0])
+    yield from _furnish(plan, mounts, shared.spare[0].devices)
     yield "join its memory and CPU cgroups"
     for tasks in late:
         os.write(tasks, _TASK_ITSELF)
@@ -154,9 +156,7 @@ def _die_with_zygote(shared: Shared) -> None:
     Asking for the parent's pid instead would not do: from inside a new pid namespace it is always 0.
     """
     sys_.prctl(sys_.PR_SET_PDEATHSIG, sys_.SIGKILL)
-    poll = select.poll()
-    poll.register(shared.lifeline, 0)
-    if poll.poll(0):
+    if shared.lifeline.poll(0):
         os._exit(127)
 
 

@@ -18,7 +18,7 @@ import struct
 import time
 from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket
 
-from runtimes.container import capabilities, devices, netlink, privileges, rootfs
+from runtimes.container import capabilities, devices, netlink, privileges, spare
 from runtimes.container import syscalls as sys_
 from runtimes.container.enter import NAMESPACES, Descriptors, Shared, enter
 from runtimes.container.plan import BIRTH, DEATH, MESSAGE_BYTES, MESSAGE_DESCRIPTORS, PIDFD, Failure, Link, Plan
@@ -37,7 +37,10 @@ def serve(control_fd: int) -> None:
     sys_.close_range(control_fd + 1, 0)  # whatever the harness had open that exec let through
     control = socket(AF_UNIX, SOCK_SEQPACKET, 0, control_fd)
     filter_ = control.recv(MESSAGE_BYTES)
-    shared = Shared(*os.pipe2(os.O_CLOEXEC), filter_, devices.load(), [])
+    lifeline, lifeline_write = os.pipe2(os.O_CLOEXEC)
+    watch = select.poll()
+    watch.register(lifeline, 0)
+    shared = Shared(watch, lifeline_write, filter_, devices.load(), spare.own_network(), [])
     boxes: dict[int, socket] = {}
     poll = select.poll()
     poll.register(control_fd, select.POLLIN)
@@ -66,12 +69,12 @@ def _start(plan: Plan, received: tuple[int, ...], shared: Shared) -> tuple[int, 
     if plan.link is not None:
         descriptors = descriptors._replace(linked=os.eventfd(0), host=netlink.open_socket())
     status = socket(AF_UNIX, SOCK_SEQPACKET, 0, received[4])
-    step = "make its devices"
+    step = "make its devices and network"
     try:
         if not shared.spare:
-            shared.spare.append(rootfs.make_devices())
+            shared.spare.append(spare.make(shared.home))
         step = "clone"
-        pid, pidfd = _clone(plan, shared.devices)
+        pid, pidfd = _clone(plan, shared)
     except OSError as error:
         os.write(descriptors.report, Failure(step, error.errno or 0, error.strerror or "").encode())
         pid, pidfd = -1, -1
@@ -86,30 +89,40 @@ def _start(plan: Plan, received: tuple[int, ...], shared: Shared) -> tuple[int, 
         if descriptor >= 0:
             os.close(descriptor)
     if pid > 0 and not plan.join:
-        _replace(shared.spare)
+        _replace_spare(shared)
     return pidfd, status
 
 
-def _replace(spare: list[rootfs.Devices]) -> None:
-    """While the box is on its way with the last ones. What cannot be made now is tried again when it is needed."""
-    for mount in spare.pop():
-        os.close(mount)
+def _replace_spare(shared: Shared) -> None:
+    """While the box is on its way with the last one. What cannot be made now is tried again when it is needed."""
+    spare.discard(shared.spare.pop())
     with contextlib.suppress(OSError):
-        spare.append(rootfs.make_devices())
+        shared.spare.append(spare.make(shared.home))
 
 
-def _clone(plan: Plan, device_filter: int) -> tuple[int, int]:
+def _clone(plan: Plan, shared: Shared) -> tuple[int, int]:
     if plan.join:
         return _clone_into(plan)
-    flags = NAMESPACES if plan.network == "host" else NAMESPACES | sys_.CLONE_NEWNET
-    if not plan.unified:
-        return sys_.clone3(flags)
-    folder = os.open(plan.unified, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    folder = os.open(plan.unified, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if plan.unified else None
     try:
-        sys_.attach_bpf(device_filter, folder, sys_.BPF_CGROUP_DEVICE)
-        return sys_.clone3(flags, folder)
+        if folder is not None:
+            sys_.attach_bpf(shared.devices, folder, sys_.BPF_CGROUP_DEVICE)
+        return _clone_with_network(shared.home if plan.network == "host" else shared.spare[0].network, shared, folder)
     finally:
-        os.close(folder)
+        if folder is not None:
+            os.close(folder)
+
+
+def _clone_with_network(network: int, shared: Shared, folder: int | None) -> tuple[int, int]:
+    """The child is in the network its parent is in at that moment."""
+    sys_.setns(network, sys_.CLONE_NEWNET)
+    pid = -1
+    try:
+        pid, pidfd = sys_.clone3(NAMESPACES, folder)
+        return pid, pidfd
+    finally:
+        if pid:
+            sys_.setns(shared.home, sys_.CLONE_NEWNET)
 
 
 def _clone_into(plan: Plan) -> tuple[int, int]:
