@@ -43,10 +43,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "tare_runtime" in metafunc.fixturenames:
-        names = str(metafunc.config.getoption("--tare-runtime")).split(",")
+        names = _known(str(metafunc.config.getoption("--tare-runtime")).split(","))
         metafunc.parametrize("tare_runtime", names, indirect=True, scope="session")
     if "tare_replay" in metafunc.fixturenames:
         metafunc.parametrize("tare_replay", list(_replayed(metafunc.config)), indirect=True)
+
+
+def _known(names: list[str]) -> list[str]:
+    from harness import registry
+
+    known = registry.names(registry.RUNTIMES)
+    for name in names:
+        if name not in known:
+            error = registry.unknown("runtime", name, known)
+            raise pytest.UsageError(f"{error.message} ({error.hint})")
+    return names
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -99,11 +110,9 @@ def tare_instance(tare_runtime: Boxes, request: pytest.FixtureRequest) -> Iterat
 
 
 def _opened(name: str, image_name: str, stack: ExitStack) -> Boxes:
-    from harness import campaign, marks, paths, registry, request, rerun, session
+    from harness import campaign, marks, paths, request, rerun, session
     from harness.model import Config
 
-    if name not in registry.names(registry.RUNTIMES):
-        raise pytest.UsageError(registry.unknown("runtime", name, registry.names(registry.RUNTIMES)).message)
     config = Config(suite="pytest", scenarios=(), runtimes=(name,), image=image_name, cpuset=(request.boxes_cpu(),))
     mark = stack.enter_context(marks.claimed(marks.new_id()))
     scratch = stack.enter_context(campaign.scratch_folder(paths.home(), mark))

@@ -18,6 +18,7 @@ from html import escape
 from typing import Any
 
 import msgspec
+import numpy as np
 import pandas as pd
 
 from harness.model import Metric
@@ -155,7 +156,7 @@ def box(panel: Panel, row: Row, y: int, axis: axes.Axis) -> Part:
     """The middle half of the values, and how far the rest reaches; nothing where so few have no middle half."""
     if len(values(panel, row)) < SMALLEST_N:
         return {}
-    found = values(panel, row)["value"].quantile([0.0, 0.25, 0.5, 0.75, 1.0])
+    found = np.quantile(values(panel, row)["value"], [0.0, 0.25, 0.5, 0.75, 1.0])
     low, first, middle, third, high = axis.all_scaled(found)
     colour = panel.styles[row.runtime].colour
     return {

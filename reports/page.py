@@ -47,13 +47,8 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["embedded"] = _embedded
+    environment.filters["packed"] = lambda text: packed(text.encode())
     return environment
-
-
-def _embedded(document: str) -> Markup:
-    """JSON inside a script element: a `<` in a string could end the element, so none is left."""
-    return Markup(document.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))
 
 
 def _resource(name: str) -> str:

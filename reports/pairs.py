@@ -24,7 +24,9 @@ from reports.tables import Row, rows
 from reports.tidy import emulated, runtimes
 
 MOST_BASES = 3
-"""Boxes others are compared with, the reference among them: each costs as much as all comparisons of the report."""
+"""Boxes others are compared with, the reference among them."""
+MOST_COMPARISONS = 300
+"""With more of them in a report, everything is compared with the reference alone: each base costs as many again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,8 @@ def _of_run(analysis: Analysis, run: Run, styles: Mapping[str, Style]) -> Iterat
     bases = [name for name in boxes if not emulated(run, name)]
     if run.config.reference not in bases:
         return
-    for place, base in enumerate(bases[:MOST_BASES]):
+    most = MOST_BASES if len(analysis.comparisons.made) <= MOST_COMPARISONS else 1
+    for place, base in enumerate(bases[:most]):
         others = [name for name in boxes if name not in bases[: place + 1]]
         if others:
             seen = analysis if base == run.config.reference else _rebased(analysis, run, base)

@@ -48,9 +48,12 @@ class Resampler:
         generator = np.random.default_rng(entropy)
         sittings = _sittings(self.blocks, starts)
         if len(sittings) > 1:
-            self._counts = _two_steps(generator, sittings)
+            counts = _two_steps(generator, sittings)
         else:
-            self._counts = generator.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=RESAMPLES)
+            counts = generator.multinomial(len(blocks), np.full(len(blocks), 1 / len(blocks)), size=RESAMPLES)
+        # A row a block, so that all resamples of one block lie side by side in memory.
+        self._kind = np.int16 if len(blocks) < 2**15 else np.int32
+        self._counts = np.ascontiguousarray(counts.T.astype(self._kind))
         self._cache: dict[bytes, Floats] = {}
 
     def medians(self, arm: Arm) -> Floats:
@@ -63,12 +66,16 @@ class Resampler:
 
     def _medians(self, values: Floats) -> Floats:
         # Counting instead of sorting: over blocks in order of value, the running sum of draws finds the middle ones.
+        # Block by block over all resamples at once: an order of magnitude faster than one table of running sums.
         order = [int(i) for i in np.argsort(values, kind="stable") if not math.isnan(values[i])]
-        running = np.cumsum(self._counts[:, order].astype(np.int32), axis=1)
-        drawn = running[:, -1]
+        drawn = self._counts[order].sum(axis=0, dtype=self._kind)
         ordered = np.append(values[order], math.nan)
-        lower = (running <= ((drawn - 1) // 2)[:, None]).sum(axis=1)
-        upper = (running <= (drawn // 2)[:, None]).sum(axis=1)
+        below, above = (drawn - 1) // 2, drawn // 2
+        running, lower, upper = (np.zeros(len(drawn), self._kind) for _ in range(3))
+        for block in order:
+            np.add(running, self._counts[block], out=running)
+            np.add(lower, running <= below, out=lower)
+            np.add(upper, running <= above, out=upper)
         middle: Floats = (ordered[lower] + ordered[upper]) / 2
         return np.where(drawn > 0, middle, math.nan)
 

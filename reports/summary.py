@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -97,11 +98,17 @@ def summarise(tidy: Tidy) -> tuple[Summary, ...]:
 
 def median_interval(values: Floats) -> tuple[float, float]:
     """The exact 95 % interval of the median, or NaNs where n is too small for one."""
-    k = int(stats.binom.ppf(0.025, len(values), 0.5)) if len(values) else 0
+    k = _rank(len(values))
     if k < 1:
         return math.nan, math.nan
     ordered = np.sort(values)
     return float(ordered[k - 1]), float(ordered[-k])
+
+
+@cache
+def _rank(n: int) -> int:
+    """How far from either end the interval's ends are. Kept: most series of a run have the same n."""
+    return int(stats.binom.ppf(0.025, n, 0.5)) if n else 0
 
 
 def outliers(values: Floats) -> npt.NDArray[np.bool_]:
@@ -126,7 +133,7 @@ def _summary(series: Series, values: Floats, metric: Metric, lost: tuple[int, in
         median=float(np.median(values)),
         low=low,
         high=high,
-        mad=float(stats.median_abs_deviation(values)),
+        mad=float(np.median(np.abs(values - np.median(values)))),
         iqr=float(stats.iqr(values)),
         minimum=float(values.min()),
         maximum=float(values.max()),

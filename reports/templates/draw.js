@@ -11,15 +11,13 @@ const LISTS = ["x", "y", "text", "hovertext", "customdata", "q1", "q3", "median"
 const spread = (row, count) =>
   Array.from({ length: count }, (_, place) => row + (((place * GOLDEN) % 1) - 0.5) * 2 * JITTER);
 
-function parse(id) {
-  if (!sources.has(id)) {
-    const figure = JSON.parse(document.querySelector(`script[data-chart="${CSS.escape(id)}"]`).textContent);
-    for (const trace of figure.data) {
-      if (trace.meta && trace.meta.row !== undefined) trace.y = spread(trace.meta.row, trace.x.length);
-    }
-    sources.set(id, figure);
+async function load(id) {
+  if (sources.has(id)) return;
+  const figure = await unpack(document.querySelector(`script[data-chart="${CSS.escape(id)}"]`).textContent).json();
+  for (const trace of figure.data) {
+    if (trace.meta && trace.meta.row !== undefined) trace.y = spread(trace.meta.row, trace.x.length);
   }
-  return structuredClone(sources.get(id));
+  sources.set(id, figure);
 }
 
 const axisOf = (reference) => "yaxis" + (reference || "y").slice(1);
@@ -64,10 +62,16 @@ function filtered(figure, hidden) {
   return figure;
 }
 
-function draw(chart, hidden) {
-  const figure = filtered(parse(chart.id), hidden);
-  drawn.add(chart.id);
+// At once, of a figure that was loaded: nothing can be waited for when a page is about to be printed.
+function drawLoaded(chart, hidden) {
+  const figure = filtered(structuredClone(sources.get(chart.id)), hidden);
   return Plotly.react(chart, figure.data, figure.layout, config);
+}
+
+async function draw(chart, hidden) {
+  drawn.add(chart.id);
+  await load(chart.id);
+  await drawLoaded(chart, hidden);
 }
 
 function bytes(base64) {

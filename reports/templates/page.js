@@ -142,7 +142,14 @@ async function begin() {
   }
   await library();
   for (const chart of document.querySelectorAll(".chart")) near.observe(chart);
+  performance.mark("usable");
   document.documentElement.dataset.ready = "";
+  // The others are only unpacked, one at a time, so that scrolling and printing find them ready.
+  for (const chart of document.querySelectorAll(".chart")) {
+    await new Promise((resolve) => setTimeout(resolve));
+    await load(chart.id);
+  }
+  document.documentElement.dataset.loaded = "";
 }
 
 window.addEventListener("hashchange", () => {
@@ -161,8 +168,12 @@ for (const link of document.querySelectorAll('nav a[href^="#"]')) {
 
 // Paper shows everything there is, and is narrower than the window the figures were drawn for.
 window.addEventListener("beforeprint", () => {
-  for (const chart of document.querySelectorAll(".chart")) if (!drawn.has(chart.id)) draw(chart, hidden);
   for (const one of document.querySelectorAll(".pair")) one.hidden = false;
+  for (const chart of document.querySelectorAll(".chart")) {
+    if (drawn.has(chart.id) || !sources.has(chart.id)) continue;
+    drawn.add(chart.id);
+    drawLoaded(chart, hidden);
+  }
   for (const chart of document.querySelectorAll(".chart")) Plotly.Plots.resize(chart);
 });
 window.addEventListener("afterprint", () => {
