@@ -51,8 +51,11 @@ class Campaign:
     folder: store.RunFolder
     previous: Results | None = None
 
-    def execute(self, progress: Progress) -> None:
-        """Prepares, writes the header, measures. What was measured is kept, however it ends."""
+    def execute(self, progress: Progress) -> Sequence[str]:
+        """Prepares, writes the header, measures. What was measured is kept, however it ends.
+
+        Returns the runtimes that promised to work and could not be prepared.
+        """
         scenarios = scenarios_of(self.config)
         try:
             with (
@@ -68,6 +71,7 @@ class Campaign:
                     self._write_header(opened, scenarios, given)
                     steps = plan.plan(self.config, scenarios, opened.supports, self.seed)
                     self._run(steps, opened, scenarios, progress)
+                    return tuple(opened.lost)
         finally:
             self.folder.close()
 

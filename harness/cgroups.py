@@ -1,16 +1,11 @@
 """A cgroup of ours on v1, v2 and hybrid hosts: create with limits, read, kill, remove.
 
-It lives in the harness because every runtime charges its boxes to one and every gauge reads one; limits of a foreign
-engine's cgroup are read through the same class.
-
-Facts this module rests on:
-  * A hybrid host keeps its controllers on v1 and a v2 tree without them beside. The v2 cgroup still counts CPU time,
-    knows whether it is populated and can kill all its members, so we always make one there too.
-  * Boxes go *below our own cgroup* in each v1 hierarchy, else a limit on us would be escaped. On v2 a cgroup with
-    processes cannot hand controllers to children, so there boxes go beside our own cgroup, under our parent.
+Every runtime charges its boxes to one and every gauge reads one. Facts this module rests on:
+  * A hybrid host has a v2 tree without controllers beside v1. A cgroup there still counts CPU time and can be killed.
+  * Boxes go *below our own cgroup* in each v1 hierarchy, else a limit on us would be escaped; on v2 above it (below).
   * A v1 cpuset accepts nobody until `cpus` and `mems` are written.
-  * Writing a pid into `cgroup.procs` waits for a grace period of the kernel (7–15 ms on an idle host); a task that
-    writes "0" into the v1 file `tasks` does not. Drivers on a timed path use the latter, or CLONE_INTO_CGROUP.
+  * Writing a pid into `cgroup.procs` waits for a grace period of the kernel (7–15 ms when idle); a task that writes
+    "0" into the v1 file `tasks` does not. Drivers on a timed path use the latter, or CLONE_INTO_CGROUP.
 """
 
 from __future__ import annotations
@@ -63,10 +58,7 @@ class Hierarchies:
 def hierarchies() -> Hierarchies:
     """The trees of this host, from our own membership and mount table."""
     mode, parents = locate(Path("/proc/self/cgroup").read_text(), Path("/proc/self/mountinfo").read_text())
-    controllers: frozenset[str] = frozenset()
-    if UNIFIED in parents:
-        controllers = frozenset((parents[UNIFIED] / "cgroup.subtree_control").read_text().split())
-    return Hierarchies(mode, parents, controllers)
+    return Hierarchies(mode, parents, _handed_down(parents[UNIFIED]) if UNIFIED in parents else frozenset())
 
 
 def locate(membership: str, mountinfo: str) -> tuple[str, dict[str, Path]]:
@@ -108,16 +100,24 @@ def _below(mount_root: str, path: str) -> str:
 
 
 def _v2_parent(mount: Path, own: str) -> Path:
-    """Beside our own cgroup: a v2 cgroup that holds processes cannot hand controllers down; the root may."""
-    return (mount / own).parent if own else mount
+    """Above our own cgroup, which holds processes and so cannot hand controllers down: the nearest that hands most."""
+    above = [path for path in (mount / own).parents if path == mount or mount in path.parents] if own else []
+    return max(above, key=lambda path: len(_handed_down(path)), default=mount)
+
+
+def _handed_down(path: Path) -> frozenset[str]:
+    with contextlib.suppress(OSError):
+        return frozenset((path / "cgroup.subtree_control").read_text().split())
+    return frozenset()
 
 
 class Cgroup:
     """One box's cgroup, in every hierarchy it has. `paths` maps a v1 controller, or `unified`, to its folder."""
 
-    def __init__(self, name: str, paths: Mapping[str, Path]) -> None:
+    def __init__(self, name: str, paths: Mapping[str, Path], controllers: Iterable[str] = ACCOUNTED) -> None:
         self.name = name
         self.paths = paths
+        self._controllers = frozenset(controllers)  # a v2 folder may show more than its members were charged for
 
     def __repr__(self) -> str:
         return f"Cgroup({self.name!r}, {sorted(self.paths)})"
@@ -129,7 +129,7 @@ class Cgroup:
         wanted = [key for key in (UNIFIED, *controllers) if key in host.parents]
         if UNIFIED not in host.parents and "freezer" in host.parents:
             wanted.append("freezer")  # on pure v1 the freezer is the only way to kill without a race
-        group = cls(name, {key: host.parents[key] / name for key in wanted})
+        group = cls(name, {key: host.parents[key] / name for key in wanted}, controllers)
         try:
             for path in set(group.paths.values()):
                 os.mkdir(path)  # noqa: PTH102 (see _write)
@@ -144,7 +144,7 @@ class Cgroup:
         if controller in self.paths:
             return self.paths[controller] / v1
         unified = self.paths.get(UNIFIED)
-        if unified is not None and (unified / v2).exists():
+        if unified is not None and controller in self._controllers and (unified / v2).exists():
             return unified / v2
         return None
 

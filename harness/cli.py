@@ -18,7 +18,7 @@ import typer
 
 from harness import cli_box, cli_compare, cli_image
 from harness.cli_image import KernelPath, Modules
-from harness.errors import TareError
+from harness.errors import TareError, UsageError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -106,11 +106,13 @@ def plan_(
     option: Options = None,
 ) -> None:
     """The flat list of what would run, in order, and what would not, with the reason."""
-    from harness import campaign, catalogue, paths, request
+    from harness import campaign, catalogue, estimate, paths, request
 
     said = request.Said(suite, runtime, scenario, image, blocks, None, kernel, modules, option, precision)
-    steps = campaign.planned(request.resolve(said), paths.home(), request.seed_or_new(seed))
+    config = request.resolve(said)
+    steps = campaign.planned(config, paths.home(), request.seed_or_new(seed))
     print(catalogue.steps(steps))
+    print(estimate.sentence(config, steps, paths.home()))
 
 
 @app.command()
@@ -121,7 +123,9 @@ def run(
     image: ImageName = None,
     blocks: Blocks = None,
     precision: Precision = None,
-    budget: Annotated[float | None, typer.Option(metavar="SECONDS", help="No new block after this long.")] = None,
+    budget: Annotated[
+        float | None, typer.Option(min=0, metavar="SECONDS", help="No new block after this long.")
+    ] = None,
     seed: Seed = None,
     kernel: KernelPath = None,
     modules: Modules = None,
@@ -136,6 +140,8 @@ def run(
     from harness import request, running
 
     said = request.Said(suite, runtime, scenario, image, blocks, budget, kernel, modules, option, precision)
+    if resume and (request.anything(said) or seed is not None or rerun_base):
+        raise UsageError("--resume goes on with the run's own request", hint="leave out everything but --report")
     failed = running.resume(resume, report) if resume else running.run(said, seed, report, rerun_base)
     raise typer.Exit(EXIT_FAILED_TRIALS if failed else 0)
 

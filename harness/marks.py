@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness import log, paths
+from harness.errors import UsageError
 
 PREFIX = "tare-"
 _MEASURING = "measuring"
@@ -30,16 +31,18 @@ def folder() -> Path:
     """Where this host's locks lie: /run/tare for root, a folder of the user's own for others."""
     own = Path(os.environ.get("XDG_RUNTIME_DIR") or paths.home())
     path = Path("/run/tare") if os.geteuid() == 0 else own / "tare"
-    path.mkdir(parents=True, exist_ok=True)
+    paths.make_folder(path)
     return path
 
 
 @contextmanager
 def claimed(run_id: str) -> Iterator[str]:
-    """Holds the mark of a run while the block runs; yields it."""
+    """Holds the mark of a run while the block runs; yields it. UsageError when another process holds it."""
     mark = PREFIX + run_id
     lock = folder() / mark
-    with paths.locked(lock):
+    with paths.locked(lock, wait=False) as free:
+        if not free or not lock.exists():  # held, or given up by its holder this instant
+            raise UsageError(f"run {run_id} is being measured by another process", hint="wait for it to end")
         try:
             yield mark
         finally:

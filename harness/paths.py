@@ -19,13 +19,19 @@ def home() -> Path:
     """`$TARE_HOME`, by default /var/lib/tare for root and ~/.local/share/tare for others; made when missing."""
     default = "/var/lib/tare" if os.geteuid() == 0 else "~/.local/share/tare"
     path = Path(os.environ.get("TARE_HOME") or default).expanduser().absolute()
+    make_folder(path)
+    return path
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder of ours when it is missing; UsageError when it cannot be made or written to."""
+    hint = "point TARE_HOME at a folder you may write to"
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(
-            f"cannot keep anything in {path}: {error.strerror}", hint="point TARE_HOME at a folder you may write to"
-        ) from None
-    return path
+        raise UsageError(f"cannot keep anything in {path}: {error.strerror}", hint=hint) from None
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot keep anything in {path}: it may not be written to", hint=hint)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from harness import registry, suites
@@ -28,6 +28,11 @@ class Said:
     precision: float | None = None
 
 
+def anything(said: Said) -> bool:
+    """Whether anything was said at all."""
+    return any(getattr(said, name) for name in Said.__slots__)
+
+
 def resolve(said: Said) -> Config:
     """The suite with what was said, every name known, the boxes' CPU chosen."""
     if not said.suite:
@@ -45,8 +50,14 @@ def resolve(said: Said) -> Config:
     }
     config = suites.configure(said.suite, suites.load(said.suite), overrides)
     _check_names("runtime", [name for entry in config.runtimes for name in entry.split("|")], registry.RUNTIMES)
-    _check_names("scenario", config.scenarios, registry.SCENARIOS)
+    _check_names("scenario", [*config.scenarios, *config.grid], registry.SCENARIOS)
+    _check_names("runtime", [config.reference, *_addressed(config.options)], registry.RUNTIMES)
     return config
+
+
+def _addressed(options: Mapping[str, str]) -> list[str]:
+    """The runtimes that options are meant for."""
+    return [key.partition(".")[0] for key in options]
 
 
 def _how_many(said: Said) -> dict[str, object]:
@@ -69,7 +80,7 @@ def boxes_cpu() -> int:
 
 
 def _split(words: Sequence[str] | None) -> tuple[str, ...] | None:
-    return tuple(part for word in words for part in word.split(",")) if words else None
+    return tuple(dict.fromkeys(part for word in words for part in word.split(","))) if words else None
 
 
 def _options(words: Sequence[str] | None) -> dict[str, str]:

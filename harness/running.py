@@ -8,13 +8,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from harness import campaign, log, paths, render, request, rerun, store
-from harness.errors import UsageError
+from harness import campaign, log, marks, paths, render, request, rerun, store
+from harness.errors import TareError, UsageError
 from harness.model import Outcome, Trial
 
 
 def run(said: request.Said, seed: int | None, report: Path | None, rerun_base: str | None) -> int:
-    """Measures a suite and reports; returns how many trials failed. `rerun_base` is the run to measure again beside."""
+    """Measures a suite and reports; returns how many trials or preparations failed.
+
+    `rerun_base` is the run to measure again beside.
+    """
     config = request.resolve(said)
     _check_writable(report)
     if rerun_base is not None:
@@ -28,14 +31,17 @@ def resume(name: str, report: Path | None) -> int:
     """Goes on with an interrupted run; returns how many trials failed in all."""
     home = paths.home()
     _check_writable(report)
-    return _carry_out(campaign.resume(store.read(store.locate(home, name)), home), report)
+    folder = store.locate(home, name)
+    if marks.live(f"{marks.PREFIX}{folder.name}-0"):
+        raise UsageError(f"run {folder.name} is being measured by another process", hint="wait for it to end")
+    return _carry_out(campaign.resume(store.read(folder), home), report)
 
 
 def _carry_out(what: campaign.Campaign, report: Path | None) -> int:
     folder = what.folder.path
     try:
         with _progress() as progress:
-            what.execute(progress)
+            lost = what.execute(progress)
     except KeyboardInterrupt:
         if folder.exists():
             log.say(f"interrupted; what was measured is kept: tare run --resume {what.run_id}")
@@ -43,11 +49,13 @@ def _carry_out(what: campaign.Campaign, report: Path | None) -> int:
     render.render_apart([folder], [render.STDOUT, *([str(report)] if report else [])])
     if what.config.base is not None:
         log.say(f"old against new: tare compare {what.run_id}:@base {what.run_id}:@new")
-    failed = campaign.failures(store.read(folder).trials)
+    trials = store.read(folder).trials
     log.say(f"results: {folder}")
     if report:
         log.say(f"report:  {report.absolute()}")
-    return failed
+    if all(trial.outcome is Outcome.SKIPPED for trial in trials):
+        raise TareError("nothing could be measured: every step was skipped", hint="tare check says why, and what helps")
+    return campaign.failures(trials) + len(lost)
 
 
 def _check_writable(report: Path | None) -> None:
@@ -55,11 +63,14 @@ def _check_writable(report: Path | None) -> None:
     if report is None:
         return
     render.for_suffix(str(report))
+    existed = report.exists()
     try:
         with report.open("ab"):
             pass
     except OSError as error:
         raise UsageError(f"cannot write {report}: {error.strerror}", hint="give another --report") from None
+    if not existed:
+        report.unlink()
 
 
 class _progress:

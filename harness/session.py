@@ -15,8 +15,8 @@ from harness.contract import Instance, Runtime, Scenario, Workspace
 from harness.errors import TareError, TrialFailed, Unsupported
 from harness.model import Config, Feature, Image, Prepared, Spec, Support
 
-READY_TIMEOUT_S = 120.0
 _CHECK_TIMEOUT_S = 60.0
+_LOG_TAIL = 1500
 _CHECK_SCRIPT = 'cd "$TARE_ROOT/" && sha256sum -s -c .tare/manifest && sha256sum <.tare/manifest'
 
 NO_NETWORK, A_NETWORK = "none", "bridge"
@@ -37,6 +37,8 @@ class Session:
     prepared: dict[str, Prepared] = field(default_factory=dict)
     digests_inside: dict[str, str] = field(default_factory=dict)
     documents: dict[str, dict[str, str]] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+    """Runtimes whose probe promised what their preparation could not keep."""
     names: Iterator[str] = field(default_factory=lambda: iter(()))
 
     def spec(self, runtime: str, network: str = NO_NETWORK, name: str = "") -> Spec:
@@ -120,6 +122,9 @@ def _prepare(session: Session, name: str, runtime: Runtime, image: Image) -> boo
         _warm_network(session, name)
     except (Unsupported, TrialFailed) as error:
         log.warn(f"{name} cannot be prepared: {error}{f' ({error.hint})' if error.hint else ''}")
+        if isinstance(error, TrialFailed) and error.log:
+            log.say(error.log[-_LOG_TAIL:].rstrip())
+        session.lost.append(name)
         session.supports[name] = msgspec.structs.replace(
             session.supports[name], available=False, reason=str(error), hint=error.hint
         )
@@ -137,7 +142,7 @@ def _warm_network(session: Session, name: str) -> None:
         return
     try:
         with session.start(name, A_NETWORK) as instance:
-            instance.wait_ready(READY_TIMEOUT_S)
+            instance.wait_ready(session.config.trial_timeout_s)
     except (Unsupported, TrialFailed) as error:
         log.warn(f"{name} has no network here: {error}{f' ({error.hint})' if error.hint else ''}")
         features = tuple(feature for feature in support.features if feature is not Feature.NETWORK)
@@ -147,7 +152,7 @@ def _warm_network(session: Session, name: str) -> None:
 def _check_contents(session: Session, name: str, image: Image) -> None:
     """Starts one box, which also warms what a first start warms, and asks from inside which bytes it holds."""
     with session.start(name) as instance:
-        instance.wait_ready(READY_TIMEOUT_S)
+        instance.wait_ready(session.config.trial_timeout_s)
         done = instance.run(["sh", "-c", _CHECK_SCRIPT], _CHECK_TIMEOUT_S)
         digest = f"sha256:{done.stdout.decode(errors='replace').split(' ')[0]}"
         if done.exit_code != 0 or digest != image.content_digest:

@@ -17,7 +17,7 @@ from typing import IO
 
 import msgspec
 
-from harness import paths
+from harness import log, paths
 from harness.errors import UsageError
 from harness.model import SCHEMA, Results, Run, Trial
 
@@ -39,7 +39,7 @@ class RunFolder:
         path = home / "runs" / run_id
         try:
             path.mkdir(parents=True)
-            return cls(path, (path / TRIALS_FILE).open("ab"))
+            return cls(path, (path / TRIALS_FILE).open("ab", buffering=0))
         except OSError as error:
             raise UsageError(
                 f"cannot write results to {path}: {error.strerror}",
@@ -52,28 +52,32 @@ class RunFolder:
         trials = path / TRIALS_FILE
         data = trials.read_bytes()
         os.truncate(trials, data.rfind(b"\n") + 1)
-        return cls(path, trials.open("ab"))
+        return cls(path, trials.open("ab", buffering=0))
 
     def write_run(self, run: Run) -> None:
         paths.write_atomically(self.path / RUN_FILE, msgspec.json.format(msgspec.json.encode(run), indent=1))
 
     def append(self, trial: Trial) -> None:
         """One line, handed to the kernel at once. A full disk is a TareError; what was written before stays."""
+        line = self._encoder.encode(trial) + b"\n"
         try:
-            self._trials.write(self._encoder.encode(trial) + b"\n")
-            self._trials.flush()
+            written = self._trials.write(line)
         except OSError as error:
             raise paths.disk_full(self.path) if error.errno == errno.ENOSPC else error from None
+        if written != len(line):  # the disk took part of it
+            raise paths.disk_full(self.path)
 
     def write_log(self, name: str, text: str) -> Path:
-        logs = self.path / "logs"
-        logs.mkdir(exist_ok=True)
-        path = logs / name
-        path.write_text(text, errors="replace")
+        """A failed trial's log. On a full disk it is missing and the run goes on: trials matter more."""
+        path = self.path / "logs" / name
+        try:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, errors="replace")
+        except OSError as error:
+            log.warn(f"the log {path} could not be written: {error.strerror}")
         return path
 
     def close(self) -> None:
-        self._trials.flush()
         os.fsync(self._trials.fileno())
         self._trials.close()
         if not (self.path / RUN_FILE).exists():  # nothing was begun: leave no empty folder behind
@@ -126,6 +130,8 @@ def _read(path: Path) -> Results:
     notes: list[str] = []
     decoder = msgspec.json.Decoder(Trial)
     file = path / TRIALS_FILE
+    if not file.exists():
+        notes.append(f"{TRIALS_FILE} is missing: there is a header and not one trial")
     size, done = (file.stat().st_size, 0) if file.exists() else (0, 0)
     for number, line in enumerate(_lines(file), 1):
         done += len(line)

@@ -14,33 +14,39 @@ import tomllib
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from harness import registry
 from harness.errors import UsageError
 from harness.model import Config
+
+LEAST_MEMORY_BYTES = 16 << 20
+"""No box of any kind starts in less."""
+
+Some = Annotated[tuple[str, ...], Meta(min_length=1)]
 
 
 class Suite(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The words a suite file may hold; what it leaves out keeps the default of `Config`."""
 
     title: str = ""
-    scenarios: tuple[str, ...]
-    runtimes: tuple[str, ...]
+    scenarios: Some
+    runtimes: Some
     image: str = "tiny"
-    blocks: int = 20
-    warmup_blocks: int = 1
+    blocks: Annotated[int, Meta(ge=1)] = 20
+    warmup_blocks: Annotated[int, Meta(ge=0)] = 1
     adaptive: bool = False
-    most_blocks: int = 60
-    precision: float | None = None
+    most_blocks: Annotated[int, Meta(ge=1)] = 60
+    precision: Annotated[float, Meta(gt=0, lt=1)] | None = None
     repeat_tainted: bool = True
-    budget_s: float | None = None
-    trial_timeout_s: float = 120.0
-    settle_s: float = 5.0
+    budget_s: Annotated[float, Meta(gt=0)] | None = None
+    trial_timeout_s: Annotated[float, Meta(gt=0)] = 120.0
+    settle_s: Annotated[float, Meta(ge=0)] = 5.0
     reference: str = "native"
-    memory_bytes: int = 256 << 20
+    memory_bytes: Annotated[int, Meta(ge=LEAST_MEMORY_BYTES)] = 256 << 20
     grid: dict[str, dict[str, list[str]]] = {}
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from harness import agent, cgroups, oci
@@ -76,20 +77,34 @@ class NativeInstance:
         return {"command": " ".join(map(str, self._process.args)) if isinstance(self._process.args, list) else ""}
 
     def stop(self) -> None:
-        """SIGKILL to the whole session; the agent holds nothing worth saving."""
-        pids = self.pids()
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self._process.wait(_STOP_TIMEOUT_S)
-        for pid in pids - {self._process.pid}:
-            _wait_until_gone(pid, time.monotonic() + _STOP_TIMEOUT_S)
+        """SIGKILL to the whole session; the agent holds nothing worth saving. Every step is taken, whatever fails."""
+        with ExitStack() as steps:
+            if self._cgroup is not None:
+                steps.callback(self._cgroup.remove)
+            steps.callback(self._close_pipes)
+            pids = self.pids()
+            for pid in pids - {self._process.pid}:
+                steps.callback(_wait_until_gone, pid, time.monotonic() + _STOP_TIMEOUT_S)
+            steps.callback(self._wait)
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _close_pipes(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
-        if self._cgroup is not None:
-            self._cgroup.remove()
+
+    def _wait(self) -> None:
+        """Waits for the agent's end by its pidfd: `Popen.wait` with a limit looks every few milliseconds only."""
+        if self._process.poll() is None:
+            pidfd = os.pidfd_open(self._process.pid)
+            try:
+                select.select([pidfd], [], [], _STOP_TIMEOUT_S)
+            finally:
+                os.close(pidfd)
+        self._process.wait(_STOP_TIMEOUT_S)
 
     def _log_tail(self) -> str:
         code = self._process.poll()

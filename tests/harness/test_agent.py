@@ -45,6 +45,20 @@ def test_a_command_comes_back_with_its_code_and_both_outputs(channel: agent.Chan
     assert (done.exit_code, done.stdout, done.stderr) == (7, b"out\n", b"err\n")
 
 
+def test_an_agent_that_is_hailed_says_its_first_line_again() -> None:
+    script = ["busybox", "sh", "-c", agent.script()]
+    done = subprocess.run(script, input=b"hello\nhello\nquit\n", capture_output=True, check=True)
+    assert done.stdout == b"R\nR\nR\n"
+
+
+def test_a_box_that_was_brought_back_is_ready_when_it_answers(tmp_path: Path) -> None:
+    argv = ["busybox", "sh", "-c", 'read -r word; [ "$word" = hello ] && echo R; sleep 60']
+    with talking_to(argv, tmp_path) as channel:
+        channel.hail(5)
+        channel.wait_ready(5)
+        assert channel.ready_at_s
+
+
 def test_binary_output_of_any_size_arrives_whole(channel: agent.Channel) -> None:
     done = channel.run(["head", "-c", "300000", "/dev/urandom"], 5)
     assert len(done.stdout) == 300000

@@ -40,6 +40,24 @@ def test_v2_hosts_keep_boxes_beside_us() -> None:
     assert (mode, parents) == ("v2", {"unified": Path("/sys/fs/cgroup/user.slice")})
 
 
+def test_on_v2_the_nearest_ancestor_that_hands_most_controllers_down_is_taken(tmp_path: Path) -> None:
+    for folder, controllers in ((".", "cpu memory pids cpuset"), ("slice", "memory pids"), ("slice/user", "memory")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "cgroup.subtree_control").write_text(controllers)
+    _, parents = cgroups.locate("0::/slice/user/session\n", mount("cgroup2", str(tmp_path)))
+    assert parents["unified"] == tmp_path
+    (tmp_path / "slice" / "cgroup.subtree_control").write_text("cpu memory pids cpuset")
+    _, parents = cgroups.locate("0::/slice/user/session\n", mount("cgroup2", str(tmp_path)))
+    assert parents["unified"] == tmp_path / "slice"
+
+
+def test_a_v2_folder_speaks_only_for_the_controllers_it_was_made_for(tmp_path: Path) -> None:
+    (tmp_path / "memory.current").write_text("4096")
+    (tmp_path / "memory.stat").write_text("inactive_file 0")
+    assert Cgroup("box", {"unified": tmp_path}).memory_bytes() == 4096
+    assert Cgroup("box", {"unified": tmp_path}, controllers=("cpuacct",)).memory_bytes() is None
+
+
 def test_v1_hosts_have_no_unified_tree() -> None:
     mode, parents = cgroups.locate("3:pids:/a\n", mount("cgroup", "/c/pids", "pids"))
     assert (mode, parents) == ("v1", {"pids": Path("/c/pids/a")})

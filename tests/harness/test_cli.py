@@ -45,6 +45,8 @@ def bad_suite(tmp_path: Path) -> Path:
         (["run", "quick", "--report", "/nowhere/at/all.html"], "cannot write"),
         (["run", "quick", "--report", "report.xyz"], "no report makes .xyz files"),
         (["run", "--resume", "nothing"], "there are no runs yet"),
+        (["run", "quick", "--resume", "nothing"], "leave out everything"),
+        (["run", "quick", "--option", "tgc.uri=x"], "did you mean 'tcg'?"),
         (["report", "nothing"], "there are no runs yet"),
         (["report", "--as", "htm"], "there are no runs yet"),
         (["list", "runtime"], "did you mean 'runtimes'?"),
@@ -79,7 +81,9 @@ def test_lists_and_plans_go_to_stdout(tmp_path: Path) -> None:
     assert "boot.ready" in tare(tmp_path, "list", "scenarios").stdout
     done = tare(tmp_path, "plan", "quick", "--runtime", "native", "--blocks", "2", "--seed", "1")
     assert done.returncode == 0
-    assert len(done.stdout.splitlines()) == 10 * 3
+    *steps, sentence = done.stdout.splitlines()
+    assert len(steps) == 10 * 3
+    assert sentence.startswith("30 trials, no estimate for boot, ")
     assert done.stdout == tare(tmp_path, "plan", "quick", "--runtime", "native", "--blocks", "2", "--seed", "1").stdout
 
 
@@ -109,3 +113,39 @@ def test_check_json_has_the_documented_shape(tmp_path: Path) -> None:
     for one in document["runtimes"]:
         assert {"name", "available", "reason", "hint", "version", "features"} <= set(one)
         assert one["available"] or one["reason"]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("blocks = 0", "blocks"),
+        ("warmup_blocks = -1", "warmup_blocks"),
+        ("memory_bytes = -5", "memory_bytes"),
+        ("trial_timeout_s = 0.0", "trial_timeout_s"),
+        ('reference = "natve"', "did you mean 'native'?"),
+        ('[grid.bot]\nx = ["1"]', "did you mean 'boot'?"),
+    ],
+)
+def test_a_suite_that_asks_for_nonsense_is_refused(tmp_path: Path, line: str, says: str) -> None:
+    suite = tmp_path / "odd.toml"
+    suite.write_text(f'scenarios = ["boot"]\nruntimes = ["native"]\n{line}\n')
+    done = tare(tmp_path, "run", str(suite))
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def test_a_suite_without_runtimes_is_refused(tmp_path: Path) -> None:
+    suite = tmp_path / "empty.toml"
+    suite.write_text('scenarios = ["boot"]\nruntimes = []\n')
+    assert tare(tmp_path, "run", str(suite)).returncode == 2
+
+
+def test_a_run_that_fails_leaves_no_empty_report(tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    assert tare(tmp_path, "run", "quick", "--image", "tinny", "--report", str(report)).returncode == 2
+    assert not report.exists()
+
+
+def test_nothing_measured_is_exit_2_and_says_so(tmp_path: Path) -> None:
+    done = tare(tmp_path, "run", "quick", "--runtime", "kvm", "--scenario", "boot", "--kernel", "/etc/passwd")
+    assert done.returncode == 2

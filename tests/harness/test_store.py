@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from harness import store
-from harness.errors import UsageError
+from harness.errors import TareError, UsageError
 from harness.model import SCHEMA, Cell, Outcome, Run, Sample, Step, Trial
 from tests import fakes
 
@@ -124,3 +125,27 @@ def test_a_value_that_is_no_number_names_the_line(written: Path, value: str) -> 
     file.write_text("\n".join(lines))
     with pytest.raises(UsageError, match="line 2"):
         store.read(written)
+
+
+@pytest.mark.machine
+def test_a_full_disk_while_measuring_is_named_and_keeps_what_was_written(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)], check=True)
+    try:
+        folder = store.RunFolder.create(small, "r")
+        folder.write_run(a_run())
+        with pytest.raises(TareError, match="no space left"):
+            for block in range(10_000):
+                folder.append(a_trial(block))
+        folder.close()
+        results = store.read(folder.path)
+        assert [trial.step.block for trial in results.trials] == list(range(len(results.trials)))
+        assert len(results.trials) > 10
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_missing_trials_are_noted(written: Path) -> None:
+    (written / store.TRIALS_FILE).unlink()
+    assert "is missing" in store.read(written).notes[0]

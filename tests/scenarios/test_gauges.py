@@ -131,5 +131,23 @@ def test_compressed_is_what_zlib_makes_of_it(tmp_path: Path) -> None:
     assert gauges.compressed_bytes(tmp_path / "file") == len(zlib.compress(data, 6))
 
 
+def test_holes_do_not_travel(tmp_path: Path) -> None:
+    sparse = tmp_path / "sparse"
+    with sparse.open("wb") as file:
+        file.truncate(64 * MIB)
+        file.seek(32 * MIB)
+        file.write(b"x" * 8192)
+    assert gauges.compressed_bytes(sparse) < 1000
+
+
+def test_a_file_with_three_names_is_counted_once(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    first = tmp_path / "tree" / "first"
+    first.write_bytes(bytes(MIB))
+    for name in ("second", "third"):
+        (tmp_path / "tree" / name).hardlink_to(first)
+    assert gauges.apparent_bytes(tmp_path / "tree") == MIB
+
+
 def test_a_path_that_is_gone_weighs_nothing(tmp_path: Path) -> None:
     assert gauges.allocated_bytes(tmp_path / "gone") == 0
