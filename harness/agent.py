@@ -68,6 +68,10 @@ class Channel:
         if greeting != b"R":
             raise self._failed(f"said {greeting[:80]!r} instead of being ready")
 
+    def hail(self, timeout_s: float) -> None:
+        """Has a box that was brought back say its first line again; `wait_ready` then waits for that."""
+        self._send(b"hello\n", time.monotonic() + timeout_s)
+
     def run(self, argv: Sequence[str], timeout_s: float) -> Completed:
         """Runs a command inside, one at a time. A box that overruns is not usable afterwards."""
         self._commands += 1

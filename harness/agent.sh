@@ -6,6 +6,7 @@
 #   agent → host   R                                once: the box is ready; the first byte is the time stamp
 #   host  → agent  run ID ARGUMENT…                 arguments quoted as $'…'
 #   agent → host   done ID CODE OUT-BYTES ERR-BYTES then that many bytes of output and of error output
+#   host  → agent  hello                             a box that was brought back shall say `R` once more
 #   host  → agent  quit
 #
 # TARE_ROOT is where the image's tree lies (empty inside a box, a path for a plain process); TARE_TMP is a folder to
@@ -51,6 +52,7 @@ null=/dev/null
 while IFS= read -r line; do
 	case $line in
 	"run "*) eval "run ${line#run }" ;;
+	hello) printf 'R\n' ;;
 	quit) break ;;
 	esac
 done

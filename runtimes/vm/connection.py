@@ -71,6 +71,13 @@ class Domain:
     def resume(self) -> None:
         self._handle.resume()
 
+    def save(self, state: Path) -> None:
+        """Writes its memory to a file and ends it."""
+        try:
+            self._handle.save(str(state))
+        except libvirt.libvirtError as error:
+            raise TrialFailed(f"libvirt did not save the box: {str(error).splitlines()[0]}", log=str(error)) from None
+
     def destroy(self) -> None:
         """Makes libvirt forget it; it may have noticed by itself that QEMU is gone."""
         try:
@@ -102,6 +109,14 @@ class Connection:
             return Domain(self.handle.createXML(xml, libvirt.VIR_DOMAIN_START_PAUSED))
         except libvirt.libvirtError as error:
             raise TrialFailed(f"libvirt did not create {name}: {str(error).splitlines()[0]}", log=str(error)) from None
+
+    def restore_paused(self, name: str, state: Path) -> Domain:
+        """The domain of a saved state, paused; TrialFailed with libvirt's words."""
+        try:
+            self.handle.restoreFlags(str(state), None, libvirt.VIR_DOMAIN_SAVE_PAUSED)
+            return Domain(self.handle.lookupByName(name))
+        except libvirt.libvirtError as error:
+            raise TrialFailed(f"libvirt did not restore {name}: {str(error).splitlines()[0]}", log=str(error)) from None
 
     def domain_names(self) -> frozenset[str]:
         """Every domain that exists."""

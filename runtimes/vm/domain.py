@@ -60,6 +60,8 @@ class Machine:
     profile: Profile = DIRECT
     trace: Path | None = None
     """Where QEMU notes its own instants, if it is to."""
+    state: Path | None = None
+    """What it goes on from, instead of booting."""
 
     @property
     def vcpus(self) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from harness import agent, images, kernels, paths, proc
@@ -17,14 +18,26 @@ from harness.cgroups import Cgroup, Limits
 from harness.contract import Instance, Workspace
 from harness.errors import TrialFailed, Unsupported, UsageError
 from harness.model import Artifact, Feature, Image, Prepared, Role, Spec, Support
-from runtimes.vm import connection, disk, initrd, kernel, kvmcheck, launch, placement, processes, sweep, tsc
+from runtimes.vm import (
+    checkpoints,
+    connection,
+    disk,
+    initrd,
+    kernel,
+    kvmcheck,
+    launch,
+    placement,
+    processes,
+    sweep,
+    tsc,
+)
 from runtimes.vm.connection import Connection
 from runtimes.vm.domain import KVM, TCG, Accelerator, Boot, Machine
 from runtimes.vm.launch import Listeners
 from runtimes.vm.profiles import DIRECT, MICRO, Profile
 
 _CANARY_S = 8.0
-FEATURES = (Feature.EXEC, Feature.LIMITS, Feature.PAUSE)
+FEATURES = (Feature.EXEC, Feature.LIMITS, Feature.PAUSE, Feature.CHECKPOINT)
 
 
 def kvm(workspace: Workspace) -> VmRuntime:
@@ -120,8 +133,14 @@ class VmRuntime:
             ),
         )
 
+    def start(self, spec: Spec) -> AbstractContextManager[Instance]:
+        return self._running(spec)
+
+    def restore(self, spec: Spec, folder: Path) -> AbstractContextManager[Instance]:
+        return self._running(spec, folder)
+
     @contextmanager
-    def start(self, spec: Spec) -> Iterator[Instance]:
+    def _running(self, spec: Spec, checkpoint: Path | None = None) -> Iterator[Instance]:
         requested_s = time.monotonic()
         if spec.network != "none" or spec.pids is not None:
             raise Unsupported(
@@ -134,8 +153,12 @@ class VmRuntime:
             stack.callback(cgroup.remove)
             listeners = stack.enter_context(launch.listening(link.folder, spec.name))
             machine = self._machine(spec, link, listeners)
-            disk.create_overlay(machine.overlay, machine.boot.base)
             stack.callback(machine.overlay.unlink, missing_ok=True)
+            if checkpoint:
+                machine = replace(machine, state=checkpoints.check(checkpoint))
+                checkpoints.bring_disk(checkpoint, machine.overlay)
+            else:
+                disk.create_overlay(machine.overlay, machine.boot.base)
             instance = launch.boot(link, machine, cgroup, listeners, requested_s)
             stack.callback(instance.stop)
             yield instance

@@ -12,7 +12,7 @@ from harness.agent import Channel
 from harness.cgroups import Cgroup
 from harness.contract import Completed
 from harness.model import Phase
-from runtimes.vm import timeline
+from runtimes.vm import checkpoints, timeline
 from runtimes.vm.connection import Domain
 from runtimes.vm.console import Console
 from runtimes.vm.documents import documents
@@ -48,7 +48,7 @@ class Stamps:
 
 
 class VmInstance:
-    """A box: `Instance` and `Pausable` of the contract."""
+    """A box: `Instance`, `Pausable` and `Checkpointable` of the contract."""
 
     address: str | None = None
 
@@ -69,6 +69,8 @@ class VmInstance:
         return (self._parts.machine.overlay,)
 
     def wait_ready(self, timeout_s: float) -> None:
+        if self._parts.machine.state and not self._channel.ready_at_s:
+            self._channel.hail(timeout_s)
         self._channel.wait_ready(timeout_s)
         self._parts.move.join()
 
@@ -89,7 +91,8 @@ class VmInstance:
             ("spawn", running_s),  # → its virtual CPUs were told to run
             ("firmware", seen.entered_s(running_s, init_s)),  # → the kernel was handed over
             ("kernel", init_s),  # → first words of init
-            ("userspace", self._channel.ready_at_s if init_s else 0.0),  # → the agent's first byte
+            # → the agent's first byte; of a restored box, which runs no init: its first answer
+            ("userspace", self._channel.ready_at_s if init_s or self._parts.machine.state else 0.0),
         ]
         ends = [(name, ended_s) for name, ended_s in instants if ended_s]
         begins = [stamps.requested_s, *(ended_s for _, ended_s in ends)]
@@ -103,6 +106,14 @@ class VmInstance:
 
     def resume(self) -> None:
         self._parts.domain.resume()
+
+    def checkpoint(self, folder: Path) -> None:
+        parts = self._parts
+        parts.move.join()
+        with parts.qemu.collected():
+            parts.domain.save(folder / checkpoints.STATE)
+        checkpoints.complete(folder, parts.machine.overlay)
+        self.stop()
 
     def stop(self) -> None:
         if self._stopped:

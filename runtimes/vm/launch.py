@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cgroups import Cgroup
-from runtimes.vm import initrd, placement, processes, timeline
-from runtimes.vm.connection import Connection
+from runtimes.vm import checkpoints, initrd, placement, processes, timeline
+from runtimes.vm.connection import Connection, Domain
 from runtimes.vm.console import Console
 from runtimes.vm.domain import Machine, domain_xml
 from runtimes.vm.instance import Parts, Stamps, VmInstance
@@ -59,7 +59,7 @@ def boot(link: Connection, machine: Machine, cgroup: Cgroup, listeners: Listener
     xml = domain_xml(machine)
     ahead_s = timeline.wall_ahead_s()
     with placement.announced(machine.emulator, cgroup) if link.embedded else nullcontext():
-        domain = link.create_paused(machine.name, xml)
+        domain = _paused(link, machine, xml)
     created_s = time.monotonic()
     with ExitStack() as undo:
         undo.callback(domain.destroy)
@@ -85,3 +85,12 @@ def boot(link: Connection, machine: Machine, cgroup: Cgroup, listeners: Listener
         )
         undo.pop_all()
     return VmInstance(machine.name, parts, Stamps(requested_s, created_s, resumed_s, ahead_s))
+
+
+def _paused(link: Connection, machine: Machine, xml: str) -> Domain:
+    """A new domain, or a saved one under this box's name."""
+    if machine.state is None:
+        return link.create_paused(machine.name, xml)
+    with checkpoints.being_read(machine.state):
+        checkpoints.rename(machine.state, xml)
+        return link.restore_paused(machine.name, machine.state)

@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -82,6 +83,23 @@ class Handle:
             raise TareError(f"QEMU ({self.pid}) does not end", hint="see its state in /proc; it may wait for a disk")
         with contextlib.suppress(ChildProcessError):
             os.waitid(os.P_PIDFD, self._fd, os.WEXITED)
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """While the block runs, somebody else ends it and waits for its pid to vanish, which is ours to collect."""
+        over, end = os.pipe2(os.O_CLOEXEC)
+        collector = threading.Thread(target=self._collect, args=(over,), name="tare-collect")
+        collector.start()
+        try:
+            yield
+        finally:
+            os.close(end)
+            collector.join()
+            os.close(over)
+
+    def _collect(self, over: int) -> None:
+        if self.ended_before(over):
+            self.wait(0.0)
 
     def close(self) -> None:
         os.close(self._fd)

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from harness import agent, cgroups, images
-from harness.contract import Bench, Completed, Instance, Runtime
+from harness.contract import Bench, Checkpointable, Completed, Instance, Restorer, Runtime
 from harness.errors import TrialFailed, TrialTimeout
 from harness.model import Feature, Image, Role, Spec
 from scenarios import gauges, web
@@ -202,6 +203,26 @@ def test_two_at_once_do_not_meet(runtime: Runtime, spec: Specs) -> None:
         sh(first, 'echo mine >"$TARE_TMP/note"')
         assert sh(second, 'cat "$TARE_TMP/note"').exit_code != 0
         assert sh(first, 'cat "$TARE_TMP/note"').stdout == b"mine\n"
+
+
+def test_a_checkpoint_is_brought_back_as_often_as_wanted(
+    runtime: Runtime, spec: Specs, traces: Traces, home: Path, mark: str, tmp_path: Path
+) -> None:
+    require(runtime, Feature.CHECKPOINT)
+    with runtime.start(spec()) as instance:
+        instance.wait_ready(READY_S)
+        sh(instance, 'echo kept >"$TARE_TMP/note"; sleep 1000 >/dev/null 2>&1 &')
+        cast(Checkpointable, instance).checkpoint(tmp_path)
+        assert not instance.pids()
+    with ExitStack() as stack:
+        boxes = [stack.enter_context(cast(Restorer, runtime).restore(spec(), tmp_path)) for _ in range(2)]
+        for box in boxes:
+            box.wait_ready(READY_S)
+            assert sh(box, 'pidof sleep >/dev/null && cat "$TARE_TMP/note"').stdout == b"kept\n"
+        sh(boxes[0], 'echo changed >"$TARE_TMP/note"')
+        assert sh(boxes[1], 'cat "$TARE_TMP/note"').stdout == b"kept\n"
+        assert boxes[0].pids() and not boxes[0].pids() & boxes[1].pids()
+    assert Traces.of(home / "scratch" / mark, mark) == traces
 
 
 def test_a_box_killed_from_outside_is_a_failure(

@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from harness import agent, images, kernels, marks
+from harness import agent, images, kernels, marks, proc
 from harness.cgroups import leftovers
-from harness.contract import Workspace
-from harness.errors import TrialFailed, TrialTimeout, Unsupported
+from harness.contract import Checkpointable, Workspace
+from harness.errors import TrialFailed, TrialTimeout, Unsupported, UsageError
 from harness.model import Spec
 from runtimes.vm import driver
 from runtimes.vm.driver import VmRuntime
@@ -202,3 +203,54 @@ def test_what_a_machine_cannot_do_is_said(runtime: VmRuntime, box_spec: Specs) -
         runtime.start(box_spec(network="bridge")),
     ):
         pass
+
+
+def test_a_full_disk_fails_the_checkpoint_and_leaves_the_box(
+    runtime: VmRuntime, box_spec: Specs, tmp_path: Path
+) -> None:
+    proc.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(tmp_path)])
+    try:
+        with runtime.start(box_spec()) as box:
+            box.wait_ready(READY_S)
+            with pytest.raises(TrialFailed, match="did not save"):
+                cast(Checkpointable, box).checkpoint(tmp_path)
+            assert box.run(["echo", "still here"], RUN_S).stdout == b"still here\n"
+            with pytest.raises(UsageError), runtime.restore(box_spec(), tmp_path):
+                pass
+    finally:
+        proc.run(["umount", str(tmp_path)])
+    assert not leftovers(box.name)
+
+
+def test_qemu_killed_while_it_boots_or_saves(runtime: VmRuntime, box_spec: Specs, tmp_path: Path) -> None:
+    with runtime.start(box_spec()) as box, pytest.raises(TrialFailed, match="ended unexpectedly"):
+        (pid,) = box.pids()
+        os.kill(pid, 9)
+        box.wait_ready(READY_S)
+    with runtime.start(box_spec()) as box:
+        box.wait_ready(READY_S)
+        (pid,) = box.pids()
+        killer = threading.Timer(0.1, os.kill, (pid, 9))
+        killer.start()
+        with pytest.raises(TrialFailed, match="did not save"):
+            cast(Checkpointable, box).checkpoint(tmp_path)
+        killer.join()
+    assert not leftovers(box.name)
+
+
+def test_a_kernel_that_panics_fails_the_trial_with_its_last_words(runtime: VmRuntime, box_spec: Specs) -> None:
+    with runtime.start(box_spec()) as box:
+        box.wait_ready(READY_S)
+        with pytest.raises(TrialFailed, match="ended unexpectedly") as caught:
+            box.run(["sh", "-c", "echo c >/proc/sysrq-trigger"], RUN_S)
+    assert "Kernel panic - not syncing" in caught.value.log
+
+
+def test_a_guest_that_hangs_is_a_timeout_and_is_ended(runtime: VmRuntime, box_spec: Specs) -> None:
+    """Its only CPU stands still, which the host does not see: QEMU is as busy as ever."""
+    with runtime.start(box_spec()) as box:
+        box.wait_ready(READY_S)
+        (pid,) = box.pids()
+        with pytest.raises(TrialTimeout):
+            box.run(["sh", "-c", "kill -STOP -1; while :; do :; done"], 1.0)
+    assert not Path(f"/proc/{pid}").exists()
