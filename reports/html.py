@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +40,21 @@ class HtmlReport:
     suffix: str = ".html"
 
     def render(self, results: Sequence[Results]) -> str:
-        analysis = analyse(results)
-        return page.render("page.html", _shown(results, analysis) | _ways())
+        with _uncollected():
+            analysis = analyse(results)
+            return page.render("page.html", _shown(results, analysis) | _ways())
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collection: a page is millions of small objects that all live until it is done."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _shown(results: Sequence[Results], analysis: Analysis) -> dict[str, Any]:

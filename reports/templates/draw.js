@@ -62,9 +62,22 @@ function filtered(figure, hidden) {
   return figure;
 }
 
+// On a phone the verdict beside a ratio is its symbol alone, and fewer ticks have room; the table has the words.
+function narrowed(layout) {
+  const words = (layout.annotations || []).filter((note) => note.xref === "paper" && note.x > 1);
+  if (!words.length) return;
+  for (const note of words) note.text = note.text.split(" ")[0];
+  layout.margin.r = 28;
+  const axis = layout.xaxis;
+  if (axis.tickvals.length < 4) return;
+  const kept = axis.tickvals.map((_, place) => place).filter((place) => axis.tickvals[place] === 1 || place % 3 === 0);
+  for (const name of ["tickvals", "ticktext"]) axis[name] = pick(axis[name], kept);
+}
+
 // At once, of a figure that was loaded: nothing can be waited for when a page is about to be printed.
 function drawLoaded(chart, hidden) {
   const figure = filtered(structuredClone(sources.get(chart.id)), hidden);
+  if (chart.clientWidth < 480) narrowed(figure.layout);
   return Plotly.react(chart, figure.data, figure.layout, config);
 }
 
@@ -89,3 +102,6 @@ async function library() {
   element.textContent = await unpack(document.getElementById("plotly").textContent).text();
   document.head.append(element);
 }
+
+// Unpacked while the rest of the page is still being read. An old browser cannot, and is told so.
+const arriving = typeof DecompressionStream === "undefined" ? null : library();

@@ -1,3 +1,4 @@
+"use strict";
 // The page: what is shown, in which order, and where a link leads.
 const form = document.querySelector("form.filters");
 const pair = document.getElementById("pair");
@@ -136,11 +137,11 @@ async function begin() {
   const [name, query] = place();
   choose(query);
   goTo(name);
-  if (typeof DecompressionStream === "undefined") {
+  if (!arriving) {
     document.getElementById("plain").hidden = false;
     return;
   }
-  await library();
+  await arriving;
   for (const chart of document.querySelectorAll(".chart")) near.observe(chart);
   performance.mark("usable");
   document.documentElement.dataset.ready = "";

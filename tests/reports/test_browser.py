@@ -272,6 +272,18 @@ def test_two_hundred_cells_can_be_read(browser: Browser, large: Path, width: int
             assert all(above[1] <= below[0] + 2 for above, below in itertools.pairwise(ordered))
 
 
+def test_a_phone_shows_verdicts_as_symbols_and_ticks_apart(browser: Browser, file: Path) -> None:
+    with opened(browser, file, 390) as page:
+        page.evaluate(DRAW_ALL)
+        chart = page.locator("#tradeoff .pair:visible .chart")
+        words = chart.locator(".annotation-text").all_text_contents()
+        assert words and all(len(word) == 1 for word in words)
+        ticks = chart.locator(".xtick text").evaluate_all(
+            "found => found.map(text => text.getBoundingClientRect()).map(box => [box.left, box.right])"
+        )
+        assert all(one[1] <= other[0] for one, other in itertools.pairwise(sorted(ticks)))
+
+
 @pytest.mark.parametrize(
     "results",
     [

@@ -84,9 +84,9 @@ def test_nothing_in_a_run_can_escape(page: str) -> None:
     assert "<script>alert(1)" not in page
     assert "&lt;/script&gt;&lt;script&gt;alert(1)" in page
     assert "Planted CPU &lt;2 GHz&gt;" in page
-    # One script a figure, a file and the packed library, and our own: nothing was added.
+    # One script a figure, a file and the packed library, and our own two: nothing was added.
     kinds = [attributes.get("type") for attributes, _ in _Reader(page).scripts]
-    assert kinds.count(None) == 1
+    assert kinds.count(None) == 2
     assert set(kinds) == {None, "application/gzip;base64"}
 
 
