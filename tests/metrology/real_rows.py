@@ -281,3 +281,9 @@ def against_itself(runtime: str) -> Row:
     wrong = sum(verdict not in ("SAME", "INCONCLUSIVE") for verdict in verdicts)
     said = ", ".join(f"{verdicts.count(one)} {one}" for one in dict.fromkeys(verdicts))
     return Row(f"A/A of {runtime}: {said}; others", "", (float(wrong),), at_most=0)
+
+
+def forget() -> None:
+    """Everything is measured anew when it is next asked for."""
+    for measured in (_busy, _touched, _quota, _against_itself):
+        measured.cache_clear()
