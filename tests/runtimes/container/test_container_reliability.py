@@ -42,8 +42,8 @@ class Residue:
     descriptors: int
     zygote_descriptors: int
     threads: int
-    mounts: str
-    zygote_mounts: str
+    mounts: frozenset[str]
+    zygote_mounts: frozenset[str]
     namespaces: frozenset[str]
     cgroups: tuple[str, ...]
     folders: tuple[str, ...]
@@ -55,8 +55,8 @@ class Residue:
             descriptors=len(os.listdir("/proc/self/fd")),  # noqa: PTH208 (as it is at once)
             zygote_descriptors=len(os.listdir(f"/proc/{zygote}/fd")),  # noqa: PTH208
             threads=threading.active_count(),
-            mounts=Path("/proc/self/mountinfo").read_text(),
-            zygote_mounts=Path(f"/proc/{zygote}/mountinfo").read_text(),
+            mounts=frozenset(path for path in mount_points("self") if path.startswith(str(workspace.scratch))),
+            zygote_mounts=frozenset(mount_points(zygote)) - set(mount_points("self")),
             namespaces=frozenset(namespaces_of([os.getpid(), zygote])),
             cgroups=tuple(sorted(leftovers(workspace.mark))),
             folders=tuple(sorted(path.name for path in workspace.scratch.iterdir())),
@@ -67,6 +67,11 @@ def zygotes_of(workspace: Workspace) -> list[int]:
     """Children of ours that write the log of this workspace."""
     log = str(workspace.scratch / "zygote.log")
     return [pid for pid in children(os.getpid()) if os.readlink(f"/proc/{pid}/fd/1") == log]  # noqa: PTH115
+
+
+def mount_points(pid: int | str) -> list[str]:
+    """Others mount and unmount on this host meanwhile, so only what can be ours is compared."""
+    return [line.split()[4] for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()]
 
 
 def namespaces_of(pids: list[int]) -> Iterator[str]:
