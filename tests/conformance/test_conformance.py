@@ -35,6 +35,8 @@ until [ "$(sed -n 's/VmRSS:[^0-9]*\\([0-9]*\\).*/\\1/p' /proc/$!/status)" -ge $(
 """A process that has written to a buffer of so many bytes and keeps it: nobody reads the pipe it writes to."""
 
 SPIN = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done"
+LEAST_SPIN_S = 0.02
+"""No CPU there is does that in less."""
 
 Specs = Callable[..., Spec]
 
@@ -118,16 +120,23 @@ def test_a_memory_limit_limits(runtime: Runtime, spec: Specs) -> None:
 
 
 def test_a_cpu_quota_limits(runtime: Runtime, spec: Specs) -> None:
+    """Judged by the share of a CPU it got, which a busy host can only make smaller, never by how long it took."""
     require(runtime, Feature.LIMITS)
+    with runtime.start(spec(cpus=0.2)) as instance:
+        instance.wait_ready(READY_S)
+        used_s, elapsed_s = _spin(instance)
+    assert used_s < 0.2 * elapsed_s * 1.1 + 0.02  # a period's share may be spent at once
+    assert used_s > LEAST_SPIN_S
 
-    def spin_s(cpus: float | None) -> float:
-        with runtime.start(spec(cpus=cpus)) as instance:
-            instance.wait_ready(READY_S)
-            began_s = time.monotonic()
-            sh(instance, SPIN)
-            return time.monotonic() - began_s
 
-    assert spin_s(0.2) / spin_s(None) > 2.5
+def _spin(instance: Instance) -> tuple[float, float]:
+    """CPU seconds and seconds of a piece of work, as the host saw it."""
+    before_s, began_s = gauges.cpu_s(instance), time.monotonic()
+    sh(instance, SPIN)
+    after_s, elapsed_s = gauges.cpu_s(instance), time.monotonic() - began_s
+    assert before_s is not None
+    assert after_s is not None
+    return after_s - before_s, elapsed_s
 
 
 def test_the_memory_gauge_sees_what_is_planted(runtime: Runtime, spec: Specs) -> None:
@@ -164,13 +173,8 @@ def test_pids_are_complete(runtime: Runtime, spec: Specs) -> None:
 def test_cpu_time_is_charged_to_the_box(runtime: Runtime, spec: Specs) -> None:
     with runtime.start(spec()) as instance:
         instance.wait_ready(READY_S)
-        before_s, began_s = gauges.cpu_s(instance), time.monotonic()
-        sh(instance, SPIN)
-        after_s, elapsed_s = gauges.cpu_s(instance), time.monotonic() - began_s
-    assert before_s is not None
-    assert after_s is not None
-    used_s = after_s - before_s
-    assert 0.3 * elapsed_s < used_s < 1.3 * elapsed_s + 0.05
+        used_s, elapsed_s = _spin(instance)
+    assert LEAST_SPIN_S < used_s < 1.1 * elapsed_s + 0.05
 
 
 def test_nothing_is_left_behind(runtime: Runtime, spec: Specs, traces: Traces, home: Path, mark: str) -> None:
