@@ -89,7 +89,7 @@ packages() {
 	echo busybox-static e2fsprogs gcc kmod libc6-dev libseccomp2 libvirt-daemon-driver-qemu libvirt-dev nftables pkg-config
 	echo qemu-system-x86 qemu-utils skopeo xz-utils zstd
 	find_python || echo python3 python3-dev python3-venv
-	[ "$tier" = run ] || echo bubblewrap buildah chromium crun docker-registry runc shellcheck umoci
+	[ "$tier" = run ] || echo bubblewrap buildah chromium crun docker-registry mmdebstrap runc shellcheck umoci
 }
 
 install_packages() {

@@ -17,7 +17,7 @@ from tempfile import TemporaryFile
 from harness import store
 from harness.errors import TareError
 from harness.model import Outcome, Results
-from tests.benchmarks import bare_qemu
+from tests.benchmarks import vm
 from tests.benchmarks.frame import Row, interleaved
 
 TARE = str(Path(sys.executable).with_name("tare"))
@@ -122,15 +122,11 @@ def peak_memory() -> Row:
     return Row("peak memory of the measuring process", "MiB", (quick().peak_bytes / 2**20,), at_most=120)
 
 
-def vm_against_bare_qemu() -> Row:
-    return bare_qemu.row()
-
-
 ROWS = (
     quick_suite,
     harness_overhead,
     container_boot,
-    vm_against_bare_qemu,
+    vm.direct_against_bare,
     vm_teardown,
     help_against_typer,
     peak_memory,
