@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import cast
 
-from harness import marks, paths, registry, request, rerun
+from harness import kernels, marks, paths, registry, request, rerun
 from harness.contract import Checkpointable, Instance, Restorer, Workspace
 from harness.errors import TrialFailed
 from harness.model import Config, Prepared, Spec
@@ -125,8 +125,7 @@ def micro_against_usual() -> Row:
     """By turns with the distribution's way."""
     home = paths.home()
     with opened("tcg-micro") as bench:
-        kernel = bench.prepared.image.kernel
-        assert kernel is not None
+        kernel = bench.prepared.image.kernel or kernels.provide(home)
         line = bare_qemu.usual(Path(kernel.path), bare_qemu.initramfs(home, kernel.version))
         boots = [
             bench.boot(lambda _: bare_qemu.ready_s(line, bench.prepared, bench.scratch, bench.cpu))
