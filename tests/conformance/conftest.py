@@ -21,10 +21,16 @@ PR_SET_CHILD_SUBREAPER = 36
 FIRST_READY_S = 60.0
 
 
-@pytest.fixture(scope="session", autouse=True)
-def subreaper() -> None:
-    """Orphans of a box come to this process instead of init, so that the tests can count them."""
-    assert ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+@pytest.fixture(scope="module", autouse=True)
+def subreaper() -> Iterator[None]:
+    """Orphans of a box come to this process instead of init, so that the tests can count them.
+
+    Not for longer: whoever else starts programs here relies on somebody collecting their orphans.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    yield
+    assert libc.prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) == 0
 
 
 @pytest.fixture(scope="session")
