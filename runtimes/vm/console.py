@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 
 _KEEP_BYTES = 1 << 16
-_TAIL_CHARACTERS = 2000
+_TAIL_CHARACTERS = 6000
+"""A panic's first line comes before its registers and its trace, which are long."""
 _LAST_WORDS_S = 0.2
 
 

