@@ -65,7 +65,9 @@ def _high_water_bytes(pid: int) -> int:
 def quick() -> Observed:
     """The suite as a person runs it, after one short run that leaves kernel, images and verdicts in the store."""
     observe(["quick", "--blocks", "1", "--scenario", "boot"])
-    return observe(["quick", "--report", str(Path("build/bench/quick.html").absolute())])
+    report = Path("build/bench/quick.html").absolute()
+    report.parent.mkdir(parents=True, exist_ok=True)
+    return observe(["quick", "--report", str(report)])
 
 
 @cache
