@@ -263,7 +263,7 @@ def test_an_agent_that_misbehaves_is_a_failure(
     runtime: Runtime, spec: Specs, home: Path, script: str, error: type[TrialFailed], says: str
 ) -> None:
     # A virtual machine takes a while to get to the agent, so the limit must let it.
-    limit_s = 45.0 if runtime.probe().emulated else 4.0
+    limit_s = 15.0 if runtime.probe().emulated else 2.0
     image = images.build_tiny(home, name="misbehaving", script=script + "\n")
     with runtime.start(spec(prepared=runtime.prepare(image))) as instance, pytest.raises(error, match=says):
         instance.wait_ready(limit_s)
