@@ -32,7 +32,7 @@ def measure(bench: Bench) -> Iterator[Finding]:
         if own:
             yield Sample(f"disk.transfer.{role}", sum(map(_transfer_bytes, own)))
         else:
-            yield Absent(f"disk.transfer.{role}", f"this kind of box brings no {role} of its own")
+            yield Absent(f"disk.transfer.{role}", f"this kind of box ships no {role} beside its root")
     yield Sample("disk.marginal", marginal)
 
 
