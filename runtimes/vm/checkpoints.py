@@ -15,12 +15,15 @@ import struct
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from harness import paths
+from harness import agent, paths
 from harness.errors import TrialFailed, UsageError
+from harness.model import Image
 
 STATE = "state"
 _DISK = "disk.qcow2"
 _LOCK = "lock"
+_ANSWERS = "hello)"
+"""What an agent's text holds that speaks again when hailed."""
 _HEAD = struct.Struct("=16s5I56x")
 _MAGIC, _VERSION = b"LibvirtQemudSave", 2
 
@@ -32,8 +35,10 @@ def complete(folder: Path, overlay: Path) -> None:
     draft.rename(folder / _DISK)
 
 
-def check(folder: Path) -> Path:
-    """The state in the folder; UsageError when it was never completed."""
+def check(folder: Path, image: Image) -> Path:
+    """The state in the folder; UsageError when it was never completed, or nobody in the box would answer."""
+    if _ANSWERS not in Path(image.root, agent.AGENT.lstrip("/")).read_text():
+        raise UsageError(f"the agent in the image {image.name} is too old to be brought back", hint="make it anew")
     if not (folder / _DISK).exists():
         raise UsageError(f"{folder} holds no finished checkpoint", hint="make a new one")
     return folder / STATE

@@ -155,7 +155,7 @@ class VmRuntime:
             machine = self._machine(spec, link, listeners)
             stack.callback(machine.overlay.unlink, missing_ok=True)
             if checkpoint:
-                machine = replace(machine, state=checkpoints.check(checkpoint))
+                machine = replace(machine, state=checkpoints.check(checkpoint, spec.prepared.image))
                 checkpoints.bring_disk(checkpoint, machine.overlay)
             else:
                 disk.create_overlay(machine.overlay, machine.boot.base)

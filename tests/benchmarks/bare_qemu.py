@@ -27,23 +27,23 @@ Command = Callable[[Path, Path], list[str]]
 class Machine:
     """A machine without anything that is not needed, and what its virtio devices are called.
 
-    For microvm, leaving out its timers, its interrupt controllers or its option ROMs made no difference that could be
-    told from noise.
+    A small translation cache is a sixth faster than QEMU's own choice. For microvm, leaving out timers, interrupt
+    controllers or option ROMs made no difference that could be told from noise.
     """
 
     options: str
     device: str
 
 
-DIRECT = Machine("q35,accel=tcg,hpet=off", "pci")
-MICRO = Machine("microvm,accel=tcg", "device")
+DIRECT = Machine("q35,hpet=off", "pci")
+MICRO = Machine("microvm", "device")
 
 
 def tuned(machine: Machine, prepared: Prepared, append: str) -> Command:
     """The same kernel, initrd and devices as the profile of that machine."""
     files = {artifact.role: artifact.path for artifact in prepared.artifacts}
     return lambda disk, port: [
-        *_COMMON, "-nodefaults", "-machine", machine.options,
+        *_COMMON, "-nodefaults", "-machine", machine.options, "-accel", "tcg,tb-size=32",
         "-kernel", files[Role.KERNEL], "-initrd", files[Role.INITRD], "-append", append,
         "-drive", f"file={disk},format=qcow2,if=none,id=disk", "-device", f"virtio-blk-{machine.device},drive=disk",
         "-device", f"virtio-serial-{machine.device}", "-chardev", f"socket,id=agent,path={port}",

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from harness import agent
 from harness.errors import TrialFailed, UsageError
+from harness.model import Image
 from runtimes.vm import checkpoints
 
 HEAD = struct.Struct("=16s5I56x")
@@ -55,13 +57,28 @@ def test_another_form_of_state_is_not_touched(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_checkpoint_that_was_not_finished_is_none(tmp_path: Path) -> None:
+@pytest.fixture
+def image(tmp_path: Path) -> Image:
+    """One with today's agent."""
+    (tmp_path / "root" / ".tare").mkdir(parents=True)
+    (tmp_path / "root" / ".tare" / "agent").write_text(agent.script())
+    root = str(tmp_path / "root")
+    return Image(name="some", digest="sha256:1", content_digest="", content_bytes=0, layers=(), root=root)
+
+
+def test_an_agent_that_would_not_answer_is_said_before(tmp_path: Path, image: Image) -> None:
+    Path(image.root, ".tare", "agent").write_text("printf 'R\n'\n")
+    with pytest.raises(UsageError, match="too old"):
+        checkpoints.check(tmp_path, image)
+
+
+def test_a_checkpoint_that_was_not_finished_is_none(tmp_path: Path, image: Image) -> None:
     state(tmp_path)
     with pytest.raises(UsageError, match="no finished checkpoint"):
-        checkpoints.check(tmp_path)
+        checkpoints.check(tmp_path, image)
     overlay = tmp_path / "overlay"
     overlay.write_bytes(b"written")
     checkpoints.complete(tmp_path, overlay)
-    assert checkpoints.check(tmp_path) == tmp_path / checkpoints.STATE
+    assert checkpoints.check(tmp_path, image) == tmp_path / checkpoints.STATE
     checkpoints.bring_disk(tmp_path, tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == b"written"
