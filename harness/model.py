@@ -11,13 +11,13 @@ History of the schema (readers accept unknown fields, refuse a newer major versi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 SCHEMA = "tare-result/1.1"
-
 Params = dict[str, str]
 
 
@@ -295,6 +295,6 @@ class Results(Value, frozen=True, kw_only=True):
     """A run and its trials, as read back. `notes` says what was wrong with the file and tolerated."""
 
     run: Run
-    trials: tuple[Trial, ...]
+    trials: Sequence[Trial]
     path: str = ""
     notes: tuple[str, ...] = ()

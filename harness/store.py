@@ -2,27 +2,34 @@
 
 Trials are appended as they end, one line each, flushed to the kernel per trial and to the disk when the run ends:
 a killed process loses nothing it measured, a power cut at most the last seconds. A last line cut short is tolerated
-and noted; damage anywhere else is named, with its line.
+and noted; damage anywhere else is named, with its line. Read back are columns (`harness.columns`); the trials
+themselves stay on the disk until somebody wants them.
 """
 
 from __future__ import annotations
 
 import errno
 import gc
+import itertools
+import operator
 import os
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, overload
 
 import msgspec
 
 from harness import log, paths
+from harness.columns import Columns, Trials
 from harness.errors import UsageError
 from harness.model import SCHEMA, Results, Run, Trial
 
 RUN_FILE = "run.json"
 TRIALS_FILE = "trials.jsonl"
+_BATCH_BYTES = 1 << 20
+_DECODER = msgspec.json.Decoder(Trial)
 
 
 class RunFolder:
@@ -108,7 +115,7 @@ def run_folders(home: Path) -> Iterator[Path]:
 
 @contextmanager
 def many_objects() -> Iterator[None]:
-    """While a million objects are made that all stay, looking for garbage among them takes longer than making them."""
+    """While thousands of objects are made at a time, looking for garbage among them takes longer than making them."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -116,6 +123,57 @@ def many_objects() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+class StoredTrials(Trials):
+    """The trials of a file, whole lines that were all looked at once: made anew each time they are asked for."""
+
+    def __init__(self, file: Path) -> None:
+        self.columns = Columns()
+        self._file = file
+        self._begins, self._ends = array("q"), array("q")
+        self._size = 0
+
+    def take(self, lines: Sequence[bytes], trials: Sequence[Trial]) -> None:
+        """Lines that follow those that were taken or skipped before, and what they say."""
+        bounds = list(itertools.accumulate(map(len, lines), initial=self._size))
+        self._begins.extend(bounds[:-1])
+        self._ends.extend(bounds[1:])
+        self._size = bounds[-1]
+        self.columns.extend(trials)
+
+    def skip(self, line: bytes) -> None:
+        self._size += len(line)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __iter__(self) -> Iterator[Trial]:
+        return self._between(0, len(self))
+
+    @overload
+    def __getitem__(self, index: int) -> Trial: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Trial, ...]: ...
+    def __getitem__(self, index: int | slice) -> Trial | tuple[Trial, ...]:
+        if isinstance(index, slice):
+            first, last, step = index.indices(len(self))
+            return tuple(self._between(first, last))[::step] if step > 0 else tuple(self)[index]
+        place = range(len(self))[index]
+        return next(self._between(place, place + 1))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(other) == len(self) and all(map(operator.eq, self, other))
+
+    def _between(self, first: int, last: int) -> Iterator[Trial]:
+        try:
+            with self._file.open("rb") as opened:
+                for begin, end in zip(self._begins[first:last], self._ends[first:last], strict=True):
+                    if opened.tell() != begin:
+                        opened.seek(begin)
+                    yield _DECODER.decode(opened.read(end - begin))
+        except (OSError, msgspec.DecodeError):
+            raise UsageError(f"{self._file} has changed since it was read", hint="run this command again") from None
 
 
 def read(path: Path) -> Results:
@@ -126,35 +184,47 @@ def read(path: Path) -> Results:
 
 def _read(path: Path) -> Results:
     run = _read_run(path / RUN_FILE)
-    trials: list[Trial] = []
-    notes: list[str] = []
-    decoder = msgspec.json.Decoder(Trial)
     file = path / TRIALS_FILE
+    trials, notes = StoredTrials(file), []
     if not file.exists():
         notes.append(f"{TRIALS_FILE} is missing: there is a header and not one trial")
-    size, done = (file.stat().st_size, 0) if file.exists() else (0, 0)
-    for number, line in enumerate(_lines(file), 1):
-        done += len(line)
+    elif not _take_all(trials, file):
+        notes.append(f"the last line of {TRIALS_FILE} was cut short: one trial is lost")
+    return Results(run=run, trials=trials, path=str(path), notes=tuple(notes))
+
+
+def _take_all(trials: StoredTrials, file: Path) -> bool:
+    """Whether the last line is whole. Some thousand lines at a time: their objects make room for those that follow."""
+    done = 0
+    with file.open("rb") as opened:
+        while lines := opened.readlines(_BATCH_BYTES):
+            try:
+                trials.take(lines, [_DECODER.decode(line) for line in lines])
+            except msgspec.DecodeError:
+                damaged = _take_each(trials, lines)
+                if damaged is not None:
+                    number, error = damaged
+                    if number == len(lines) and not opened.peek(1):
+                        return False
+                    raise UsageError(
+                        f"{file}, line {done + number} cannot be read: {error}",
+                        hint="the file was damaged after it was written: restore it, or delete that line knowingly",
+                    ) from None
+            done += len(lines)
+    return True
+
+
+def _take_each(trials: StoredTrials, lines: Sequence[bytes]) -> tuple[int, str] | None:
+    """One by one, over empty lines; the first that cannot be read, counted from one, and why."""
+    for number, line in enumerate(lines, 1):
         if line == b"\n":
+            trials.skip(line)
             continue
         try:
-            trials.append(decoder.decode(line))
+            trials.take([line], [_DECODER.decode(line)])
         except msgspec.DecodeError as error:
-            if done == size:
-                notes.append(f"the last line of {TRIALS_FILE} was cut short: one trial is lost")
-                break
-            raise UsageError(
-                f"{file}, line {number} cannot be read: {error}",
-                hint="the file was damaged after it was written: restore it, or delete that line knowingly",
-            ) from None
-    return Results(run=run, trials=tuple(trials), path=str(path), notes=tuple(notes))
-
-
-def _lines(file: Path) -> Iterator[bytes]:
-    """A line at a time: the text of a large file would be as large as what is made of it."""
-    if file.exists():
-        with file.open("rb") as opened:
-            yield from opened
+            return number, str(error)
+    return None
 
 
 def _read_run(file: Path) -> Run:

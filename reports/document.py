@@ -133,7 +133,7 @@ class JsonReport:
 
 def document(results: Sequence[Results], analysis: Analysis) -> Document:
     return Document(
-        runs=tuple(Measurement(run=one.run, trials=one.trials, notes=one.notes) for one in results),
+        runs=tuple(Measurement(run=one.run, trials=tuple(one.trials), notes=one.notes) for one in results),
         answers=tuple(map(_said, analysis.answers)),
         claims=tuple(map(_claimed, analysis.claims)),
         summaries=tuple(_numbers(analysis, one) for one in analysis.summaries),

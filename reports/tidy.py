@@ -7,15 +7,17 @@ plug-in brings can be grouped, charted and exported without a word of code.
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from harness.columns import CANARY, Columns, Words, columns_of, text_of
 from harness.model import Better, Metric, Results, Run, Unit
-from harness.store import many_objects
 
 CELL = ["run", "scenario", "runtime", "params"]
 SERIES = [*CELL, "metric", "labels"]
@@ -34,12 +36,6 @@ TRIAL_COLUMNS = [
     "elapsed_s",
     "settle_s",
 ]
-CANARY = "canary_s"
-"""Of each trial, what the canary of its block took: a column of the trials alone."""
-_ORDER = (
-    *CELL, "twin", "emulated", "block", "position", "index", "warmup", "outcome", "taints", "reason", "started_at",
-    "elapsed_s", "settle_s", CANARY,
-)  # fmt: skip
 SAMPLE_COLUMNS = [*TRIAL_COLUMNS, "metric", "labels", "unit", "value"]
 
 
@@ -52,6 +48,7 @@ class Tidy:
     metrics: Mapping[str, Metric]
     samples: pd.DataFrame
     trials: pd.DataFrame
+    """`CANARY` is a column of the trials alone."""
     absent: pd.DataFrame
 
     def run(self, name: str) -> Run:
@@ -73,73 +70,70 @@ class Tidy:
 
 
 def read(results: Sequence[Results]) -> Tidy:
-    """Lays out runs and trials as tables, in the order they were measured: one pass, column by column."""
+    """Lays tables over the columns of runs, in the order they were measured."""
     metrics = _metrics(results)
-    columns = _Columns([], [], [])
-    with many_objects():
-        for result in results:
-            columns.add(result)
-    for name in sorted({name for _, name, _, _ in columns.samples} - set(metrics)):
+    parts = [(result.run, columns_of(result.trials)) for result in results]
+    for name in sorted({name for _, columns in parts for name in columns.sample_metric.words} - set(metrics)):
         metrics[name] = Metric(name=name, unit=Unit.RATIO, better=Better.NEITHER, meaning="")
-    trials = _typed(columns.trials)
+    tables = [_tables(run, columns, metrics) for run, columns in parts]
+    trials, samples, absent = (_joined(list(same)) for same in zip(*tables, strict=True))
     return Tidy(
         runs=tuple(result.run for result in results),
         notes=tuple(note for result in results for note in result.notes),
         metrics=metrics,
-        samples=_sampled(trials, columns.samples, metrics, "value"),
+        samples=samples,
         trials=trials,
-        absent=_sampled(trials, columns.absent, metrics, "reason"),
+        absent=absent,
     )
 
 
-@dataclass(slots=True)
-class _Columns:
-    """What the trials hold, a tuple each in the order of `_ORDER`; samples and absences refer to their trial's row."""
-
-    trials: list[tuple[object, ...]]
-    samples: list[tuple[int, str, str, float]]
-    absent: list[tuple[int, str, str, str]]
-
-    def add(self, result: Results) -> None:
-        run = result.run
-        cells: dict[tuple[object, ...], tuple[object, ...]] = {}
-        trials, samples = self.trials, self.samples
-        for index, trial in enumerate(result.trials):
-            step, cell = trial.step, trial.step.cell
-            key = (cell.scenario, cell.runtime, cell.twin, *cell.params.items())
-            if key not in cells:
-                named = (run.id, cell.scenario, cell.runtime, text_of(cell.params), cell.twin)
-                cells[key] = (*named, emulated(run, cell.runtime))
-            for s in trial.samples:
-                samples.append((len(trials), s.metric, text_of(s.labels) if s.labels else "", s.value))
-            if trial.absent:
-                self.absent += [(len(trials), name, "", reason) for name, reason in sorted(trial.absent.items())]
-            trials.append(
-                (
-                    *cells[key], step.block, step.position, index, step.warmup, trial.outcome.value,
-                    "; ".join(trial.taints) if trial.taints else "", trial.reason or step.skip, trial.started_at,
-                    trial.elapsed_s, trial.settle_s, trial.noise.get(CANARY, math.nan),
-                )
-            )  # fmt: skip
+def _tables(run: Run, columns: Columns, metrics: Mapping[str, Metric]) -> tuple[pd.DataFrame, ...]:
+    """Of one run: its trials; its samples with the columns of their trials beside them; what was absent, likewise."""
+    trials = _trials(run, columns)
+    c = columns
+    samples = _of_trials(trials, c.sample_trial, c.sample_metric, metrics, {"labels": _words(c.sample_labels)})
+    samples["value"] = np.asarray(c.value)
+    nameless = _word("", len(c.absent_trial))
+    absent = _of_trials(trials, c.absent_trial, c.absent_metric, metrics, {"labels": nameless})
+    # The reason a box gives takes the place of the trial's.
+    return trials, samples, absent.assign(reason=_words(c.absent_reason), value=math.nan)
 
 
-def _sampled(
-    trials: pd.DataFrame, found: Sequence[tuple[int, str, str, object]], metrics: Mapping[str, Metric], last: str
+def _trials(run: Run, columns: Columns) -> pd.DataFrame:
+    """One row a trial."""
+    c = columns
+    cell = np.asarray(c.cell)
+    named: Mapping[str, list[str]] = {
+        "scenario": [one.scenario for one in c.cells],
+        "runtime": [one.runtime for one in c.cells],
+        "params": [text_of(one.params) for one in c.cells],
+    }
+    flags = {"twin": [one.twin for one in c.cells], "emulated": [emulated(run, one.runtime) for one in c.cells]}
+    found: dict[str, object] = {"run": _word(run.id, len(c))}
+    found |= {name: _taken(words, cell) for name, words in named.items()}
+    found |= {name: np.asarray(values, dtype=bool)[cell] for name, values in flags.items()}
+    found |= {"block": np.asarray(c.block), "position": np.asarray(c.position), "index": np.arange(len(c))}
+    found |= {"warmup": np.asarray(c.warmup).astype(bool)}
+    found |= {name: _words(getattr(c, name)) for name in ("outcome", "taints", "reason", "started_at")}
+    found |= {name: np.asarray(getattr(c, name)) for name in ("elapsed_s", "settle_s", CANARY)}
+    return pd.DataFrame({name: found[name] for name in [*TRIAL_COLUMNS, CANARY]})
+
+
+def _of_trials(
+    trials: pd.DataFrame,
+    row: array[int],
+    metric: Words,
+    metrics: Mapping[str, Metric],
+    labels: Mapping[str, pd.Series[str]],
 ) -> pd.DataFrame:
-    """The trials' columns beside each sample (or absence, whose reason takes the place of the trial's)."""
-    row, metric, labels, value = zip(*found, strict=True) if found else ((), (), (), ())
-    table = trials[TRIAL_COLUMNS].take(np.asarray(row, dtype=np.int64)).reset_index(drop=True)
-    units = {name: str(_unit(metrics, name)) for name in dict.fromkeys(metric)}
-    table["metric"], table["labels"] = _words(metric), _words(labels)
-    table["unit"] = _words([units[name] for name in metric])
-    if last == "value":
-        return table.assign(value=np.asarray(value, dtype="float64"))
-    return table.assign(reason=_words(value), value=math.nan)
+    """The trials' columns beside what was found in them."""
+    table = trials[TRIAL_COLUMNS].take(np.asarray(row)).reset_index(drop=True)
+    units = [str(_unit(metrics, name)) for name in metric.words]
+    return table.assign(metric=_words(metric), **labels, unit=_taken(units, np.asarray(metric.codes)))
 
 
-def text_of(pairs: Mapping[str, str]) -> str:
-    """Parameters or labels as one string that does not depend on their order."""
-    return " ".join(f"{name}={pairs[name]}" for name in sorted(pairs))
+def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    return tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
 
 
 def emulated(run: Run, runtime: str) -> bool:
@@ -175,20 +169,14 @@ def _unit(metrics: Mapping[str, Metric], name: str) -> str:
     return metrics[name].unit if name in metrics else ""
 
 
-def _typed(rows: Sequence[tuple[object, ...]]) -> pd.DataFrame:
-    kinds = dict.fromkeys(("twin", "warmup", "emulated"), "bool")
-    kinds |= dict.fromkeys(("block", "position", "index"), "int64")
-    kinds |= dict.fromkeys(("elapsed_s", "settle_s", CANARY), "float64")
-    columns = dict(zip(_ORDER, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(_ORDER, ())
-    return pd.DataFrame(
-        {
-            name: np.asarray(columns[name], dtype=kinds[name]) if name in kinds else _words(columns[name])
-            for name in [*TRIAL_COLUMNS, CANARY]
-        }
-    )
+def _words(column: Words) -> pd.Series[str]:
+    return _taken(column.words, np.asarray(column.codes))
 
 
-def _words(column: Sequence[object]) -> pd.Series[str]:
-    """A million words, few of them different: each is looked at once."""
-    codes, words = pd.factorize(np.asarray(column, dtype=object))
-    return pd.Series(pd.array(words, dtype="str").take(codes))
+def _word(word: str, count: int) -> pd.Series[str]:
+    return _taken([word], np.zeros(count, dtype=np.int64))
+
+
+def _taken(words: Sequence[str], codes: npt.NDArray[np.int64]) -> pd.Series[str]:
+    """A million words, few of them different: each is made once."""
+    return pd.Series(pd.array(np.asarray(words, dtype=object), dtype="str").take(codes))

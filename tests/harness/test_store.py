@@ -115,6 +115,40 @@ def test_results_of_the_first_schema_are_still_read() -> None:
     assert (results.trials[0].step.attempt, results.run.config.adaptive, results.run.sessions) == (0, False, {})
 
 
+def test_trials_of_a_file_are_had_like_those_of_a_tuple(written: Path) -> None:
+    (written / store.TRIALS_FILE).write_bytes((written / store.TRIALS_FILE).read_bytes().replace(b"\n", b"\n\n\n"))
+    trials, wanted = store.read(written).trials, tuple(a_trial(block) for block in range(3))
+    assert len(trials) == 3
+    assert (trials[0], trials[-1]) == (wanted[0], wanted[2])
+    for part in (slice(None), slice(1, None), slice(None, -1), slice(5, 2), slice(None, None, -1), slice(0, 3, 2)):
+        assert trials[part] == wanted[part]
+    assert list(reversed(trials)) == list(reversed(wanted))
+    assert trials != wanted[:2]
+    with pytest.raises(IndexError):
+        trials[3]
+
+
+def test_a_file_that_changes_after_it_was_read_is_named(written: Path) -> None:
+    trials = store.read(written).trials
+    (written / store.TRIALS_FILE).write_bytes(b"")
+    with pytest.raises(UsageError, match="changed since it was read"):
+        list(trials)
+
+
+def test_damage_far_down_names_the_line_and_stops_there(tmp_path: Path) -> None:
+    folder = store.RunFolder.create(tmp_path, "r")
+    folder.write_run(a_run())
+    for block in range(20_000):
+        folder.append(a_trial(block))
+    folder.close()
+    lines = (folder.path / store.TRIALS_FILE).read_bytes().split(b"\n")
+    lines[3] = b""
+    lines[17_000] = b"{"
+    (folder.path / store.TRIALS_FILE).write_bytes(b"\n".join(lines))
+    with pytest.raises(UsageError, match="line 17001 "):
+        store.read(folder.path)
+
+
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "null", '"fast"'])
 def test_a_value_that_is_no_number_names_the_line(written: Path, value: str) -> None:
     """Somebody edited the file by hand."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from harness.model import Cell, Outcome, Results, Sample, Step, Trial
 from reports import tidy
+from reports.compare import compare
+from reports.summary import summarise
 from tests.reports.planted import Planting, plant
 
 
@@ -20,11 +24,6 @@ def test_only_good_trials_after_the_warm_up_are_measured(golden: Results) -> Non
     boot = measured[(measured["scenario"] == "boot") & (measured["metric"] == "boot.ready")]
     assert len(boot[boot["runtime"] == "tcg"]) == 11  # one of twelve ran out of time
     assert len(boot[(boot["runtime"] == "native") & boot["twin"]]) == 12
-
-
-def test_parameters_are_one_stable_string() -> None:
-    assert tidy.text_of({"size": "small", "cache": "cold"}) == "cache=cold size=small"
-    assert tidy.text_of({}) == ""
 
 
 def test_emulation_is_in_every_row(golden: Results) -> None:
@@ -66,3 +65,13 @@ def test_a_metric_nobody_defined_still_has_a_name() -> None:
     data = tidy.read([Results(run=results.run, trials=(odd,))])
     assert data.metrics["odd"].meaning == ""
     assert list(data.samples["labels"]) == ["a=1 b=2"]
+
+
+def test_a_file_and_its_objects_give_the_same_bits(golden: Results) -> None:
+    objects = Results(run=golden.run, trials=tuple(golden.trials))
+    one, two = tidy.read([golden]), tidy.read([objects])
+    pd.testing.assert_frame_equal(one.samples, two.samples, check_exact=True)
+    pd.testing.assert_frame_equal(one.trials, two.trials, check_exact=True)
+    pd.testing.assert_frame_equal(one.absent, two.absent, check_exact=True)
+    assert repr(summarise(one)) == repr(summarise(two))
+    assert repr(compare(one)) == repr(compare(two))
