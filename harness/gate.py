@@ -11,21 +11,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Protocol
 
+from harness.differences import Difference, Weight, between
 from harness.errors import UsageError
-from harness.model import Metric, Results, Run, Unit
+from harness.model import Metric, Results, Unit
 
 REGRESSION, INCONCLUSIVE, NOT_COMPARABLE = 4, 5, 6
 """Exit codes."""
 OLD_HALF, NEW_HALF = "@base", "@new"
 """All runtimes of a run that are its old side, and all that are not."""
-
-_HOST_DECIDES = ("host_id", "machine", "cpu_model", "cpus", "memory_bytes", "virtualised", "kernel", "cgroup_mode")
-_HOST_MATTERS = (
-    "distribution", "governor", "no_turbo", "boost", "smt", "isolated_cpus", "aslr", "thp", "ksm", "rcu_expedited",
-    "clocksource", "swap_bytes", "python", "boot_id",
-)  # fmt: skip
-_PROFILE = {"domain.xml": r"<(?:type|cpu|tb-cache|vcpu)\b[^>]*>", "kernel command line": r".+"}
-"""What of a box's documents says what kind of machine it was; the rest names the run and its folders."""
 
 _UNITS: Mapping[str, tuple[Unit, float]] = {
     "s": (Unit.SECONDS, 1.0),
@@ -98,16 +91,6 @@ class Side:
         return f"{self.results.run.id}:{self.runtime}" if self.runtime else self.results.run.id
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """What is not the same on both sides. `decides`: no comparison without saying that one wants it nevertheless."""
-
-    what: str
-    old: str
-    new: str
-    decides: bool
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
     """What a comparison is asked. `strict`: nothing may stay undecided; without limits that gates every metric."""
@@ -136,55 +119,8 @@ class Comparer(Protocol):
 
 def differences(old: Side, new: Side) -> tuple[Difference, ...]:
     """Everything that is not the same, what decides first."""
-    one, two = old.results.run, new.results.run
-    found = [*_kinds(old, new)]
-    if one.id != two.id:
-        found += [*_host(one, two), *_given(one, two), *_boxes(one, two), *_definitions(one, two)]
+    found = [*_kinds(old, new), *between(old.results.run, new.results.run)]
     return tuple(sorted(found, key=lambda difference: not difference.decides))
-
-
-def _host(one: Run, two: Run) -> Iterator[Difference]:
-    for decides, keys in ((True, _HOST_DECIDES), (False, _HOST_MATTERS)):
-        for key in keys:
-            old, new = one.host.get(key), two.host.get(key)
-            if old != new and (key != "host_id" or (old and new)):  # the first schema knew no host_id
-                yield Difference(f"host {key}", str(old), str(new), decides)
-
-
-def _given(one: Run, two: Run) -> Iterator[Difference]:
-    images = [run.images.get(run.config.image) for run in (one, two)]
-    digests = [image.digest if image else "none" for image in images]
-    kernels = [image.kernel.digest if image and image.kernel else "none" for image in images]
-    pairs = (
-        ("image digest", digests, True),
-        ("guest kernel", kernels, True),
-        ("memory of a box", [str(run.config.memory_bytes) for run in (one, two)], True),
-        ("CPUs of a box", [str(len(run.config.cpuset)) for run in (one, two)], True),
-        ("options", [str(run.config.options) for run in (one, two)], False),
-        ("tare", [run.version for run in (one, two)], False),
-    )
-    for what, (old, new), decides in pairs:
-        if old != new:
-            yield Difference(what, old, new, decides)
-
-
-def _boxes(one: Run, two: Run) -> Iterator[Difference]:
-    for name in [name for name in one.supports if name in two.supports]:
-        old, new = one.supports[name], two.supports[name]
-        if not (old.available and new.available):
-            continue
-        if old.emulated != new.emulated:
-            yield Difference(f"{name} is emulation", str(old.emulated), str(new.emulated), True)
-        if old.version != new.version:
-            yield Difference(f"{name} version", old.version, new.version, False)
-        if _profile(one, name) != _profile(two, name):
-            yield Difference(f"{name} machine", _profile(one, name), _profile(two, name), True)
-
-
-def _profile(run: Run, runtime: str) -> str:
-    documents = run.documents.get(runtime, {})
-    parts = (part for name, pattern in _PROFILE.items() for part in re.findall(pattern, documents.get(name, "")))
-    return " ".join(parts)
 
 
 def _kinds(old: Side, new: Side) -> Iterator[Difference]:
@@ -198,21 +134,9 @@ def _kinds(old: Side, new: Side) -> Iterator[Difference]:
     ]
     if kinds[0] != kinds[1]:
         names = [", ".join(sorted(one)) for one in apart]
-        yield Difference("emulation on one side only", names[0], names[1], True)
+        yield Difference("emulation on one side only", names[0], names[1], Weight.DECIDES)
 
 
 def _measured(side: Side) -> set[str]:
     measured = (trial.step.cell.runtime for trial in side.results.trials if not trial.step.skip)
     return {runtime for runtime in measured if side.holds(runtime)}
-
-
-def _definitions(one: Run, two: Run) -> Iterator[Difference]:
-    defined = [{metric.name: metric for facts in run.scenarios for metric in facts.metrics} for run in (one, two)]
-    for name in [name for name in defined[0] if name in defined[1]]:
-        old, new = (_definition(metrics[name]) for metrics in defined)
-        if old != new:
-            yield Difference(f"definition of {name}", old, new, True)
-
-
-def _definition(metric: Metric) -> str:
-    return f"{metric.meaning} [{metric.unit}, {metric.better}, {metric.kind}]"

@@ -12,7 +12,7 @@ from harness.model import Better, Kind, Outcome
 from reports import units
 from reports.answers import capital
 from reports.compare import Comparisons, compare
-from reports.differences import differing
+from reports.differences import deciding, differing
 from reports.drift import sentences
 from reports.summary import Summary, outliers, per_trial
 from reports.tidy import SERIES, Tidy, emulated
@@ -257,9 +257,10 @@ def several_runs(tidy: Tidy) -> Iterator[Caveat]:
     for run in tidy.runs[1:]:
         other = differing(tidy.runs[0], run)
         if other:
+            so = "their numbers are not comparable" if deciding(tidy.runs[0], run) else "their numbers may too"
             yield Caveat(
                 level=Level.DOUBT,
-                text=f"{run.id} and {tidy.runs[0].id} differ in {', '.join(other)}: their numbers are not comparable.",
+                text=f"{run.id} and {tidy.runs[0].id} differ in {', '.join(other)}: {so}.",
                 remedy="Compare ratios inside each run only.",
                 across=True,
             )

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from harness.gate import Difference, Question
+from harness.differences import Difference
+from harness.gate import Question
 from harness.model import Metric
 from reports import units
 from reports.compare import Comparison

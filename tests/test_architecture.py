@@ -25,7 +25,7 @@ FUNCTION_LINES = 40
 HARNESS_ROWS = (
     ("errors", "log"),
     ("model", "packed", "packing", "paths", "proc", "tune"),
-    ("cgroups", "columns", "marks", "oci", "tarstream"),
+    ("cgroups", "columns", "differences", "marks", "oci", "tarstream"),
     ("attributes", "boxes", "contract", "gate", "within"),
     ("agent", "doubts", "host", "kernels", "layers", "registry", "shelf", "store"),
     ("adaptive", "factors", "images", "manifests", "suites", "taints"),

@@ -126,6 +126,13 @@ def test_runs_of_different_hosts_are_not_comparable() -> None:
     assert "planted-2 and planted-1 differ in kernel: their numbers are not comparable." in texts
 
 
+def test_what_matters_without_deciding_is_a_milder_word() -> None:
+    one = _change(plant(Planting(ratios={}, seed=1)), host={"governor": "performance", "boot_id": "1"})
+    two = _change(plant(Planting(ratios={}, seed=2)), host={"governor": "powersave", "boot_id": "2"})
+    texts = [caveat.text for caveat in analyse([one, two]).caveats]
+    assert "planted-2 and planted-1 differ in governor: their numbers may too." in texts
+
+
 def test_reasons_are_cut_and_said_once(golden: Results) -> None:
     failed = tuple(
         msgspec.structs.replace(t, outcome=Outcome.FAILED, samples=(), reason="long " * 100)

@@ -72,13 +72,14 @@ def _changed(run: Run, change: dict[str, object]) -> Run:
     ("change", "word"),
     [
         ({"host": {"kernel": "7"}}, "kernel"),
+        ({"host": {"governor": "powersave"}}, "governor"),
         ({"host": {"cgroup_mode": "v1"}}, "cgroup mode"),
-        ({"images": {}}, "image"),
-        ({"supports": {"tcg": Support(available=True, version="QEMU 9")}}, "how tcg boxes"),
+        ({"images": {}}, "image digest"),
+        ({"supports": {"tcg": Support(available=True, version="QEMU 9")}}, "tcg version"),
     ],
 )
 def test_what_decides_a_number_is_named_when_it_differs(golden: Results, change: dict[str, object], word: str) -> None:
-    assert word in differing(golden.run, _changed(golden.run, change))
+    assert word in differing(golden.run, _changed(golden.run, {"id": "other", **change}))
 
 
 def test_equal_runs_differ_in_nothing(golden: Results) -> None:
@@ -88,8 +89,10 @@ def test_equal_runs_differ_in_nothing(golden: Results) -> None:
 def test_a_metric_that_means_something_else_is_named(golden: Results) -> None:
     first, *others = golden.run.scenarios
     metric = Metric(name="boot.ready", unit=Unit.SECONDS, better=Better.LOWER, meaning="something else")
-    other = _changed(golden.run, {"scenarios": (msgspec.structs.replace(first, metrics=(metric,)), *others)})
-    assert differing(golden.run, other) == ["the meaning of boot.ready"]
+    other = _changed(
+        golden.run, {"id": "other", "scenarios": (msgspec.structs.replace(first, metrics=(metric,)), *others)}
+    )
+    assert differing(golden.run, other) == ["definition of boot.ready"]
 
 
 def test_no_figure_lacks_its_interval_source_or_year() -> None:
