@@ -18,13 +18,18 @@ Modules = Annotated[str | None, typer.Option(metavar="DIR", help="The modules of
 
 @app.command()
 def build(
-    name: Annotated[str, typer.Argument(help="tiny")], kernel: KernelPath = None, modules: Modules = None
+    name: Annotated[str, typer.Argument(help="tiny, or debian: with systemd and programs to measure with")],
+    kernel: KernelPath = None,
+    modules: Modules = None,
 ) -> None:
     """Build an image into the store; the same input gives the same digest."""
-    from harness import images, kernels, paths, registry
+    from harness import debian, images, kernels, paths, registry
 
+    if name == debian.NAME:
+        _say(debian.build(paths.home()))
+        return
     if name != "tiny":
-        raise registry.unknown("image to build", name, ["tiny"])
+        raise registry.unknown("image to build", name, ["tiny", debian.NAME])
     chosen = kernels.chosen(paths.home(), kernel, modules or "") if kernel else None
     image = images.build_tiny(paths.home(), chosen)
     print(f"{image.name}  {image.digest}")

@@ -32,7 +32,7 @@ HARNESS_ROWS = (
     ("plan", "rerun"),
     ("request", "session", "sources"),
     ("imports", "runner"),
-    ("campaign", "catalogue", "checkup", "comparing", "estimate", "merging", "pull", "render"),
+    ("campaign", "catalogue", "checkup", "comparing", "debian", "estimate", "merging", "pull", "render"),
     ("cli_box", "cli_compare", "cli_image", "running"),
     ("cli", "pytest_plugin"),
     ("__main__",),

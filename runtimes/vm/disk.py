@@ -39,17 +39,27 @@ def base(store: Path, image: Image) -> Path:
 
 
 def _make_ext4(tree: Path, disk: Path) -> None:
-    used_bytes = sum(entry.lstat().st_size + 4096 for entry in tree.rglob("*"))
-    size_bytes = int(used_bytes * _BYTES_PER_INODE_SHARE) + HEADROOM_BYTES
-    size_bytes += -size_bytes % _MIB
+    size_bytes = ext4_bytes(tree)
     with disk.open("wb") as file:
         file.truncate(size_bytes)
+    fill_ext4(tree, disk, size_bytes)
+
+
+def ext4_bytes(tree: Path) -> int:
+    """How large a file system for that tree is made, in whole MiB."""
+    used_bytes = sum(entry.lstat().st_size + 4096 for entry in tree.rglob("*"))
+    size_bytes = int(used_bytes * _BYTES_PER_INODE_SHARE) + HEADROOM_BYTES
+    return size_bytes + -size_bytes % _MIB
+
+
+def fill_ext4(tree: Path, disk: Path, size_bytes: int, offset_bytes: int = 0) -> None:
+    """Makes the file system, with the tree in it, at its place in a file of zeroes."""
     # Lazy: zeroes of a fresh sparse file need not be written; a journal of them is 32 MB that nobody ships.
-    extended = f"hash_seed={_UUID},root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1"
+    extended = f"hash_seed={_UUID},root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1,offset={offset_bytes}"
     argv = ["mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-U", _UUID, "-E", extended, "-d", str(tree), str(disk)]
     env = {**os.environ, "SOURCE_DATE_EPOCH": "0", "E2FSPROGS_FAKE_TIME": "1"}
     try:
-        proc.run(argv, timeout_s=600.0, env=env, hint="apt-get install e2fsprogs")
+        proc.run([*argv, f"{size_bytes // 1024}k"], timeout_s=600.0, env=env, hint="apt-get install e2fsprogs")
     except proc.CommandFailed as error:
         if "No space left" in error.message:
             raise paths.disk_full(disk.parent.parent) from None

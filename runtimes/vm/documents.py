@@ -11,6 +11,7 @@ from runtimes.vm import kernel
 from runtimes.vm.domain import Machine
 
 _SHARED_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
+_ON_DISK = "vmlinuz on the box's own disk, which unpacks itself inside the guest"
 _KSM_RUN = Path("/sys/kernel/mm/ksm/run")
 
 
@@ -20,7 +21,7 @@ def documents(machine: Machine, xml: str, pid: int) -> Mapping[str, str]:
     texts = {
         "domain.xml": xml,
         "machine": f"{profile.name}: {profile.machine}, firmware {profile.firmware}\n",
-        "kernel": f"{kernel.form(machine.boot.kernel)}\n",
+        "kernel": f"{kernel.form(machine.boot.kernel) if machine.boot.kernel else _ON_DISK}\n",
         "kernel command line": f"{machine.boot.command_line}\n",
         "memory": _memory(pid),
     }

@@ -1,7 +1,7 @@
 """A box as libvirt's domain XML: a pure function, compared with golden files and libvirt's own schema in the tests.
 
-A machine that is handed kernel and initrd, a virtio disk, a virtio-serial port for the agent, an ISA serial port for
-the console, and nothing else. What else libvirt would add by itself is switched off by name.
+A machine that is handed kernel and initrd or boots its disk, a virtio disk, a virtio-serial port for the agent, an ISA
+serial port for the console, and nothing else. What else libvirt would add by itself is switched off by name.
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ TCG = Accelerator("tcg", "qemu", emulated=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Boot:
-    """What every box of an image starts from."""
+    """What every box of an image starts from. Without a kernel, its disk has one, and firmware to start it."""
 
-    kernel: Path
-    initrd: Path
+    kernel: Path | None = None
+    initrd: Path | None = None
     command_line: str
     base: Path
+    firmware: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,8 @@ class Machine:
     profile: Profile = DIRECT
     trace: Path | None = None
     """Where QEMU notes its own instants, if it is to."""
+    variables: Path | None = None
+    """What its firmware remembers."""
     state: Path | None = None
     """What it goes on from, instead of booting."""
 
@@ -113,9 +116,13 @@ def _pin(cputune: Element, machine: Machine) -> None:
 
 def _operating_system(parent: Element, machine: Machine) -> None:
     _leaf(parent, "type", "hvm", arch="x86_64", machine=machine.profile.machine)
-    _leaf(parent, "kernel", str(machine.boot.kernel))
-    _leaf(parent, "initrd", str(machine.boot.initrd))
-    _leaf(parent, "cmdline", machine.boot.command_line)
+    if machine.profile.from_disk:
+        _leaf(parent, "loader", str(machine.boot.firmware), readonly="yes", type="pflash")
+        _leaf(parent, "nvram", str(machine.variables))
+    else:
+        _leaf(parent, "kernel", str(machine.boot.kernel))
+        _leaf(parent, "initrd", str(machine.boot.initrd))
+        _leaf(parent, "cmdline", machine.boot.command_line)
 
 
 def _features(parent: Element, accelerator: Accelerator) -> None:

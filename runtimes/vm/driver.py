@@ -6,35 +6,36 @@ that what libvirt costs and what virtualization costs are two numbers.
 
 from __future__ import annotations
 
-import hashlib
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from harness import agent, images, kernels, paths, proc
+from harness import images, kernels, proc
 from harness.cgroups import Cgroup, Limits
 from harness.contract import Instance, Workspace
 from harness.errors import TrialFailed, Unsupported, UsageError
-from harness.model import Artifact, Feature, Image, Prepared, Role, Spec, Support
+from harness.model import Feature, Image, Prepared, Role, Spec, Support
 from runtimes.vm import (
     checkpoints,
     connection,
     disk,
-    initrd,
     kernel,
     kvmcheck,
     launch,
     placement,
+    preparing,
     processes,
     sweep,
     tsc,
+    uefi,
 )
 from runtimes.vm.connection import Connection
 from runtimes.vm.domain import KVM, TCG, Accelerator, Boot, Machine
 from runtimes.vm.launch import Listeners
-from runtimes.vm.profiles import DIRECT, MICRO, Profile
+from runtimes.vm.profiles import DIRECT, FULL, MICRO, Profile
 
 _CANARY_S = 8.0
 FEATURES = (Feature.EXEC, Feature.LIMITS, Feature.PAUSE, Feature.CHECKPOINT)
@@ -56,6 +57,14 @@ def tcg(workspace: Workspace) -> VmRuntime:
 
 def tcg_micro(workspace: Workspace) -> VmRuntime:
     return VmRuntime(workspace, TCG, MICRO)
+
+
+def kvm_full(workspace: Workspace) -> VmRuntime:
+    return VmRuntime(workspace, KVM, FULL)
+
+
+def tcg_full(workspace: Workspace) -> VmRuntime:
+    return VmRuntime(workspace, TCG, FULL)
 
 
 class VmRuntime:
@@ -117,21 +126,7 @@ class VmRuntime:
     def prepare(self, image: Image) -> Prepared:
         self._open()
         self._workspace.scratch.mkdir(parents=True, exist_ok=True)
-        guest_kernel = image.kernel or kernels.provide(self._workspace.store)
-        vmlinux = kernel.bootable(self._workspace.store, guest_kernel)
-        busybox = (Path(image.root) / agent.BUSYBOX.lstrip("/")).read_bytes()
-        root = disk.base(self._workspace.store, image)
-        return Prepared(
-            image=image,
-            artifacts=(
-                Artifact(role=Role.ROOT, path=str(root), virtual_bytes=root.stat().st_size),
-                Artifact(role=Role.KERNEL, path=str(vmlinux), compressed=vmlinux == Path(guest_kernel.path)),
-                Artifact(
-                    role=Role.INITRD,
-                    path=str(self._store_initrd(initrd.build(busybox, guest_kernel, self._profile.modules))),
-                ),
-            ),
-        )
+        return preparing.prepared(self._workspace.store, image, self._profile, self._command_line)
 
     def start(self, spec: Spec) -> AbstractContextManager[Instance]:
         return self._running(spec)
@@ -147,6 +142,9 @@ class VmRuntime:
                 "a virtual machine here has no network and no limit on its number of processes",
                 hint="leave out the network and the pids limit",
             )
+        if spec.memory_bytes < self._profile.least_bytes:
+            least = f"{self._profile.least_bytes >> 20} MiB of memory"
+            raise Unsupported(f"{self.name} does not boot with less than {least}", hint=f"give it at least {least}")
         link = self._open()
         with ExitStack() as stack:
             cgroup = _cgroup(spec)
@@ -159,6 +157,9 @@ class VmRuntime:
                 checkpoints.bring_disk(checkpoint, machine.overlay)
             else:
                 disk.create_overlay(machine.overlay, machine.boot.base)
+            if machine.variables:
+                stack.callback(machine.variables.unlink, missing_ok=True)
+                shutil.copyfile(uefi.VARIABLES, machine.variables)
             instance = launch.boot(link, machine, cgroup, listeners, requested_s)
             stack.callback(instance.stop)
             yield instance
@@ -173,24 +174,25 @@ class VmRuntime:
 
     def _open(self) -> Connection:
         if self._connection is None:
+            if self._profile.from_disk:
+                uefi.check()
             link = connection.open_connection(self._workspace)
             self._emulator = connection.find_emulator()
             if link.embedded:
                 self._emulator = placement.install(self._scripts, self._emulator)
             with processes.adoption(False):
                 link.ask_capabilities(self._emulator, self._profile.machine, self._accelerator.domain_type)
-            words = [kernel.command_line(tsc.host_khz() if self._accelerator.emulated else None)]
+            words = [self._own_words()]
             words += self._workspace.options.get("append", "").split()  # the person's own words to the kernel, last
             self._command_line = " ".join(words)
             self._connection = link
         return self._connection
 
-    def _store_initrd(self, data: bytes) -> Path:
-        path = self._workspace.store / "vm" / "initrds" / f"{hashlib.sha256(data).hexdigest()}.cpio"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            paths.write_atomically(path, data)
-        return path
+    def _own_words(self) -> str:
+        """What our kernels are told. One that boots by itself is left to itself."""
+        if self._profile.from_disk:
+            return uefi.COMMAND_LINE
+        return kernel.command_line(tsc.host_khz() if self._accelerator.emulated else None)
 
     def _machine(self, spec: Spec, link: Connection, listeners: Listeners) -> Machine:
         files = {artifact.role: Path(artifact.path) for artifact in spec.prepared.artifacts}
@@ -199,10 +201,11 @@ class VmRuntime:
             accelerator=self._accelerator,
             emulator=self._emulator,
             boot=Boot(
-                kernel=files[Role.KERNEL],
-                initrd=files[Role.INITRD],
+                kernel=files.get(Role.KERNEL),
+                initrd=files.get(Role.INITRD),
                 command_line=self._command_line,
                 base=files[Role.ROOT],
+                firmware=uefi.CODE,
             ),
             overlay=self._workspace.scratch / f"{spec.name}.qcow2",
             agent_socket=listeners.agent_path,
@@ -210,6 +213,7 @@ class VmRuntime:
             memory_bytes=spec.memory_bytes,
             cpuset=spec.cpuset,
             profile=self._profile,
+            variables=self._workspace.scratch / f"{spec.name}.vars" if self._profile.from_disk else None,
             # A daemon's QEMU runs as somebody else, who may not write where we do.
             trace=listeners.trace if link.embedded else None,
         )

@@ -4,6 +4,9 @@
 # Its first act is the marker on the console: there the host's clock divides the start into kernel and userspace.
 # Modules lie in load order. The console's driver comes first, because its port appears only after a message from the
 # host, which arrives while the disk is being mounted.
+#
+# The boot loader's kernel is told which partition is the root (tare_root, an environment variable by now). Where there
+# is a unit for the agent and systemd to start it, systemd becomes the first process instead.
 
 echo "tare: init"
 /bin/busybox mount -t devtmpfs dev /dev
@@ -13,7 +16,7 @@ for module in /modules/*; do
 	[ ! -e "$module" ] || /bin/busybox insmod "$module"
 done
 # No lazy initialisation of inode tables: it would write to the box's disk behind everyone's back.
-/bin/busybox mount -t ext4 -o noinit_itable /dev/vda /box || exec /bin/busybox poweroff -f
+/bin/busybox mount -t ext4 -o noinit_itable "${tare_root:-/dev/vda}" /box || exec /bin/busybox poweroff -f
 for folder in dev proc sys; do
 	[ -d "/box/$folder" ] || /bin/busybox mkdir "/box/$folder"
 	/bin/busybox mount -o move "/$folder" "/box/$folder"
@@ -28,6 +31,16 @@ until [ "$port" ]; do
 done
 # What switch_root does, but for deleting what is here: 100 ms of emulation to win 2 MB back.
 cd /box
+if [ -f /@UNIT@ ] && [ -x usr/lib/systemd/systemd ]; then
+	/bin/busybox mount -t tmpfs -o mode=755 run run
+	units=run/systemd/system
+	/bin/busybox mkdir -p $units/multi-user.target.wants
+	/bin/busybox cp /@UNIT@ $units/
+	echo "Environment=TARE_PORT=$port" >>$units/@UNIT@
+	/bin/busybox ln -s ../@UNIT@ $units/multi-user.target.wants/
+	/bin/busybox mount -o move . /
+	exec /bin/busybox chroot . /usr/lib/systemd/systemd
+fi
 /bin/busybox mount -o move . /
 exec /bin/busybox env -i @ENVIRONMENT@ "TARE_PORT=$port" \
 	/bin/busybox chroot . @AGENT@

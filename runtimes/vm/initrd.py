@@ -22,6 +22,7 @@ from runtimes.vm.domain import PORT_NAME
 
 MARKER = b"tare: init"
 """What init.sh says first."""
+UNIT = "tare.service"
 
 _FOLDERS = ("bin", "box", "dev", "modules", "proc", "sys")
 _CONSOLE = os.makedev(5, 1)
@@ -38,8 +39,11 @@ class Entry:
     device: int = 0
 
 
-def build(busybox: bytes, kernel: Kernel, wanted: Sequence[str]) -> bytes:
-    """The whole archive; the same bytes for the same busybox, kernel, wanted modules and agent protocol."""
+def build(busybox: bytes, kernel: Kernel, wanted: Sequence[str], unit: str = "") -> bytes:
+    """The whole archive; the same bytes for the same busybox, kernel, wanted modules and agent protocol.
+
+    With a `unit`, an image that has systemd is started by it, and the agent by that unit.
+    """
     modules = load_order(Path(kernel.modules), wanted)
     entries = [
         *(Entry(folder, stat.S_IFDIR | 0o755) for folder in _FOLDERS),
@@ -47,12 +51,20 @@ def build(busybox: bytes, kernel: Kernel, wanted: Sequence[str]) -> bytes:
         Entry("dev/console", stat.S_IFCHR | 0o600, device=_CONSOLE),
         Entry("bin/busybox", stat.S_IFREG | 0o755, busybox),
         Entry("init", stat.S_IFREG | 0o755, _init().encode()),
+        *([Entry(UNIT, stat.S_IFREG | 0o644, unit.encode())] if unit else []),
         *(
             Entry(f"modules/{number:02}-{_name(path)}", stat.S_IFREG | 0o644, _module_bytes(path))
             for number, path in enumerate(modules)
         ),
     ]
     return archive(entries)
+
+
+def unit() -> str:
+    """The agent as a service, last in the boot of the system. init.sh adds the port, known only in the guest."""
+    environment = "".join(f"Environment={name}={value}\n" for name, value in agent.environment().items())
+    start = f"[Service]\nExecStart={' '.join(agent.ARGV)}\n"
+    return f"[Unit]\nDescription=tare's agent\nAfter=multi-user.target\n{start}{environment}"
 
 
 def archive(entries: Sequence[Entry]) -> bytes:
@@ -113,7 +125,7 @@ def _module_bytes(path: Path) -> bytes:
 def _init() -> str:
     text = (resources.files("runtimes.vm") / "init.sh").read_text()
     environment = " ".join(f"'{name}={value}'" for name, value in agent.environment().items())
-    words = {"@ENVIRONMENT@": environment, "@AGENT@": " ".join(agent.ARGV), "@PORT@": PORT_NAME}
+    words = {"@ENVIRONMENT@": environment, "@AGENT@": " ".join(agent.ARGV), "@PORT@": PORT_NAME, "@UNIT@": UNIT}
     for mark, word in words.items():
         text = text.replace(mark, word)
     return text

@@ -66,7 +66,8 @@ class VmInstance:
 
     @property
     def disk_paths(self) -> Sequence[Path]:
-        return (self._parts.machine.overlay,)
+        machine = self._parts.machine
+        return (machine.overlay, machine.variables) if machine.variables else (machine.overlay,)
 
     def wait_ready(self, timeout_s: float) -> None:
         if self._parts.machine.state and not self._channel.ready_at_s:
@@ -84,12 +85,13 @@ class VmInstance:
         """Where QEMU keeps no trace, `kernel` includes the firmware, and `spawn` the way back from libvirt."""
         stamps, trace = self._stamps, self._parts.machine.trace
         seen = timeline.read(trace, stamps.ahead_s) if trace else Timeline()
-        init_s = self._parts.console.marked_at_s
+        from_disk, init_s = self._parts.machine.profile.from_disk, self._parts.console.marked_at_s
         running_s = seen.running_s(stamps.created_s, stamps.resumed_s)
         instants = [
             ("create", stamps.created_s),  # request → a paused QEMU: libvirt's control plane and QEMU's own start
             ("spawn", running_s),  # → its virtual CPUs were told to run
-            ("firmware", seen.entered_s(running_s, init_s)),  # → the kernel was handed over
+            # → the kernel was handed over, unless a boot loader does that unseen
+            ("firmware", 0.0 if from_disk else seen.entered_s(running_s, init_s)),
             ("kernel", init_s),  # → first words of init
             # → the agent's first byte; of a restored box, which runs no init: its first answer
             ("userspace", self._channel.ready_at_s if init_s or self._parts.machine.state else 0.0),

@@ -2,6 +2,8 @@
 
 direct   what a cloud's virtual machine looks like, without its firmware and boot loader: q35, PCI, kernel handed over
 micro    the least that QEMU has: microvm, no PCI, no firmware tables but ACPI's, virtio devices in plain memory
+full     what people call a virtual machine: UEFI firmware starts a boot loader from a partitioned disk, that starts the
+         kernel, and where the image has systemd, systemd starts everything
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ class Profile:
     """What is emulated around the CPU. `machine` is QEMU's word; `modules` are what the guest needs to see its devices.
 
     `firmware`: what runs first, in words. `pci`: devices sit on a PCI bus; otherwise the guest finds them in memory,
-    where ACPI says.
+    where ACPI says. `from_disk`: the kernel comes from the box's own disk, not from the host's hand.
     """
 
     name: str
@@ -27,6 +29,9 @@ class Profile:
     firmware: str
     pci: bool
     modules: tuple[str, ...]
+    from_disk: bool = False
+    least_bytes: int = 0
+    """Memory below which firmware does not get as far as the kernel."""
 
     def addresses(self) -> Iterator[Address]:
         """Where libvirt is to put one virtio device after the other.
@@ -54,6 +59,15 @@ MICRO = Profile(
     firmware="QEMU's own for this machine (on Debian qboot), which enters the kernel",
     pci=False,
     modules=("virtio_mmio", "virtio_console", "virtio_blk"),
+)
+FULL = Profile(
+    name="full",
+    machine="q35",
+    firmware="OVMF (UEFI), which starts systemd-boot from the disk, which starts the kernel",
+    pci=True,
+    modules=("virtio_pci", "virtio_console", "virtio_blk"),
+    from_disk=True,
+    least_bytes=160 << 20,
 )
 
 

@@ -14,13 +14,13 @@ from lxml import etree
 from harness import proc
 from runtimes.vm import kernel, tsc
 from runtimes.vm.domain import KVM, TCG, Accelerator, Boot, Machine, domain_xml
-from runtimes.vm.profiles import DIRECT, MICRO, Profile
+from runtimes.vm.profiles import DIRECT, FULL, MICRO, Profile
 
 DATA = Path(__file__).parents[1] / "data" / "vm"
 
 
 accelerators = pytest.mark.parametrize("accelerator", [KVM, TCG], ids=lambda accelerator: accelerator.name)
-profiles = pytest.mark.parametrize("profile", [DIRECT, MICRO], ids=lambda profile: profile.name)
+profiles = pytest.mark.parametrize("profile", [DIRECT, MICRO, FULL], ids=lambda profile: profile.name)
 
 
 def machine(accelerator: Accelerator, profile: Profile = DIRECT) -> Machine:
@@ -33,6 +33,7 @@ def machine(accelerator: Accelerator, profile: Profile = DIRECT) -> Machine:
             initrd=Path("/store/vm/initrds/0.cpio"),
             command_line=kernel.command_line(2_000_000 if accelerator.emulated else None),
             base=Path("/store/vm/disks/sha256-0/disk.ext4"),
+            firmware=Path("/firmware/code.fd"),
         ),
         overlay=Path("/scratch/tare-run-1.qcow2"),
         agent_socket=Path("/short/tare-run-1.agent"),
@@ -41,6 +42,7 @@ def machine(accelerator: Accelerator, profile: Profile = DIRECT) -> Machine:
         cpuset=(0, 1),
         profile=profile,
         trace=Path("/short/tare-run-1.trace"),
+        variables=Path("/scratch/tare-run-1.vars"),
     )
 
 
