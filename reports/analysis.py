@@ -6,14 +6,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from harness.model import Results
+import pandas as pd
+
+from harness.model import Outcome, Results
 from reports import tidy
 from reports.answers import Answer, answers
 from reports.caveats import Caveat, caveats
 from reports.claims import ClaimRow, claims
 from reports.compare import Comparison, Comparisons, compare
-from reports.summary import Series, Summary, summarise
+from reports.summary import Floats, Places, Series, Summary, split, summarise
 from reports.tidy import CELL, Tidy
+
+LOST = (Outcome.FAILED.value, Outcome.TIMEOUT.value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Points:
+    """What was measured of a series, in order: values, blocks, numbers of trials, and what taints each (or nothing)."""
+
+    values: Floats
+    blocks: Places
+    indices: Places
+    taints: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +64,26 @@ class Analysis:
         bad = self.tidy.trials[self.tidy.trials["outcome"] != "ok"].drop_duplicates(CELL[:3])
         words = [f"{o}: {why}".removesuffix(": ") for o, why in zip(bad["outcome"], bad["reason"], strict=True)]
         return dict(zip(bad[CELL[:3]].itertuples(index=False, name=None), words, strict=True))
+
+    @cached_property
+    def points(self) -> Mapping[Series, Points]:
+        """Each series with every sample that counts."""
+        measured = self.tidy.measured()
+        table = measured[~measured["twin"]]
+        values, blocks = table["value"].to_numpy(float), table["block"].to_numpy("int64")
+        indices, taints = table["index"].to_numpy("int64"), table["taints"].to_numpy(object)
+        return {
+            series: Points(
+                values=values[rows], blocks=blocks[rows], indices=indices[rows], taints=tuple(taints[rows].tolist())
+            )
+            for series, rows in split(table)
+        }
+
+    @cached_property
+    def lost(self) -> pd.DataFrame:
+        """Trials that went wrong; warm-up and twin apart."""
+        trials = self.tidy.trials
+        return trials[~trials["twin"] & ~trials["warmup"] & trials["outcome"].isin(LOST)]
 
     @cached_property
     def by_cell(self) -> Mapping[tuple[str, str, str, str], tuple[Summary, ...]]:

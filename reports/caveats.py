@@ -14,8 +14,8 @@ from reports.answers import capital
 from reports.compare import Comparisons, compare
 from reports.differences import deciding, differing
 from reports.drift import sentences
-from reports.summary import Summary, outliers, per_trial
-from reports.tidy import SERIES, Tidy, emulated
+from reports.summary import Summary, outliers, per_trial, split
+from reports.tidy import Tidy, emulated
 from reports.verdicts import MARGIN, SMALLEST_BLOCKS
 
 
@@ -105,7 +105,7 @@ def _lost(tidy: Tidy) -> Iterator[Caveat]:
 
 
 def _emulation(tidy: Tidy) -> Iterator[Caveat]:
-    measured = set(tidy.samples["runtime"])
+    measured = set(tidy.samples["runtime"].unique())
     for run in tidy.runs:
         for runtime in run.supports:
             if emulated(run, runtime) and runtime in measured:
@@ -218,16 +218,18 @@ def _outliers(summaries: Sequence[Summary]) -> Iterator[Caveat]:
 
 def _first_blocks(tidy: Tidy) -> Iterator[Caveat]:
     measured = tidy.measured()
-    for key, group in per_trial(measured[~measured["twin"]]).groupby(SERIES, sort=False):
-        values = group["value"].to_numpy(float)
+    table = per_trial(measured[~measured["twin"]])
+    numbers = table["value"].to_numpy(float)
+    for series, rows in split(table):
+        values = numbers[rows]
         far = len(values) > 2 and bool(outliers(values)[0]) and values[0] > np.median(values)
-        if far and tidy.metrics[str(key[4])].kind is Kind.SAMPLED:
+        if far and tidy.metrics[series.metric].kind is Kind.SAMPLED:
             yield Caveat(
                 level=Level.DOUBT,
-                text=f"The first block of {key[4]} on {key[2]} was {units.ratio(values[0] / np.median(values))} the "
-                "median: something was still cold.",
+                text=f"The first block of {series.metric} on {series.runtime} was "
+                f"{units.ratio(values[0] / np.median(values))} the median: something was still cold.",
                 remedy="Try one more warm-up block.",
-                scenario=str(key[1]),
+                scenario=series.scenario,
             )
 
 

@@ -21,7 +21,7 @@ def strip(panel: Panel, names: Sequence[str], title: str) -> Chart:
     for place, name in enumerate(names):
         rows = panel.seen(name)
         drawn = [(y, row) for y, row in enumerate(rows) if row.summary]
-        axis = axes.choose([v for _, row in drawn for v in marks.values(panel, row)["value"]], panel.metrics[name].unit)
+        axis = axes.choose([end for _, row in drawn for end in _ends(panel, row)], panel.metrics[name].unit)
         sides[name] = axis.layout
         for y, row in drawn:
             made = (
@@ -82,11 +82,11 @@ def ecdf(panel: Panel, name: str, title: str) -> Chart:
     """The share of trials that were done by then. Lost trials are among all: such a curve never reaches one."""
     rows = panel.drawn(name)
     metric = panel.metrics[name]
-    axis = axes.choose([v for row in rows for v in marks.values(panel, row)["value"]], metric.unit)
+    axis = axes.choose([end for row in rows for end in _ends(panel, row)], metric.unit)
     traces, words = [], []
     for row in rows:
         assert row.summary is not None
-        found = sorted(marks.values(panel, row)["value"])
+        found = sorted(marks.values(panel, row).values.tolist())
         count = len(found) + row.summary.failures + row.summary.timeouts
         style = panel.styles[row.runtime]
         traces.append(
@@ -108,6 +108,11 @@ def ecdf(panel: Panel, name: str, title: str) -> Chart:
         "yaxis": {"range": [0, 1.03], "tickformat": ".0%", "zeroline": False, "nticks": 5},
     }
     return marks.finish(traces, layout, title, "; ".join(words), 280)
+
+
+def _ends(panel: Panel, row: Row) -> tuple[float, float]:
+    found = marks.values(panel, row).values
+    return float(found.min()), float(found.max())
 
 
 def _bar(panel: Panel, rows: Sequence[Row], xs: Sequence[float], ys: Sequence[int]) -> Part:

@@ -118,7 +118,7 @@ def evidence_of(tidy: Tidy, summaries: Sequence[Summary], comparisons: Compariso
     run = tidy.runs[-1]
     return Evidence(
         run,
-        frozenset(tidy.samples.loc[tidy.samples["run"] == run.id, "runtime"]),
+        frozenset(tidy.samples.loc[tidy.samples["run"] == run.id, "runtime"].unique()),
         tuple(s for s in summaries if s.series.run == run.id),
         tuple(c for c in comparisons.made if c.series.run == run.id),
     )

@@ -15,7 +15,7 @@ import pandas as pd
 from reports.resample import Resampler, arms
 from reports.summary import Series, per_trial
 from reports.tidy import Tidy, emulated
-from reports.verdicts import Effect, Margin, Pair, Verdict, holm, needed
+from reports.verdicts import Effect, Margin, Pair, Verdict, holm, mann_whitney, needed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ def compare(tidy: Tidy) -> Comparisons:
     values = per_trial(tidy.measured())
     own, draws = arms(values[~values["twin"]]), resamplers(tidy, values)
     twins = twin_effects(tidy, values, draws)
-    made = []
+    made, tested = [], []
     for series, arm in own.items():
         base = replace(series, runtime=tidy.run(series.run).config.reference)
         if series != base and base in own:
@@ -55,7 +55,8 @@ def compare(tidy: Tidy) -> Comparisons:
             pair = Pair(tidy.metrics[series.metric], own[base], arm, shared, shared)
             slow = emulated(tidy.run(series.run), series.runtime)
             made.append(judge(series, pair, [twins[base]] if base in twins else [], slow))
-    return Comparisons(made=with_holm(made), twins=twins)
+            tested.append(pair)
+    return Comparisons(made=with_support(made, tested), twins=twins)
 
 
 def resamplers(tidy: Tidy, values: pd.DataFrame) -> dict[str, Resampler]:
@@ -93,13 +94,16 @@ def judge(series: Series, pair: Pair, twins: Sequence[Effect], slow: bool, limit
         verdict=verdict,
         exact=pair.exact,
         emulated=slow,
-        p=pair.p(),
         needed=needed(effect, margin.size, pair.n) if verdict is Verdict.INCONCLUSIVE else None,
     )
 
 
-def with_holm(made: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """The same comparisons, with p-values adjusted over all of them."""
-    sampled = [number for number, c in enumerate(made) if not math.isnan(c.p)]
-    adjusted = dict(zip(sampled, holm([made[number].p for number in sampled]), strict=True))
-    return tuple(replace(c, p_holm=adjusted.get(number, math.nan)) for number, c in enumerate(made))
+def with_support(made: Sequence[Comparison], pairs: Sequence[Pair]) -> tuple[Comparison, ...]:
+    """The same comparisons, each with the p-value of its pair, and with that adjusted over all of them."""
+    found = mann_whitney(pairs)
+    sampled = [number for number, p in enumerate(found) if not math.isnan(p)]
+    adjusted = dict(zip(sampled, holm([found[number] for number in sampled]), strict=True))
+    return tuple(
+        replace(one, p=p, p_holm=adjusted.get(number, math.nan))
+        for number, (one, p) in enumerate(zip(made, found, strict=True))
+    )

@@ -18,7 +18,7 @@ from harness.errors import UsageError
 from harness.gate import Limit, Question, Ruling, Side
 from harness.model import Metric
 from reports import tidy
-from reports.compare import Comparison, judge, twin_effects, with_holm
+from reports.compare import Comparison, judge, twin_effects, with_support
 from reports.gate_documents import DOCUMENTS, GateRow, Verdicts
 from reports.resample import Arm, Resampler, arms
 from reports.summary import Series, per_trial
@@ -99,30 +99,36 @@ def _code(question: Question, rows: Sequence[GateRow]) -> int:
 def _rows(question: Question, old: Sample, new: Sample) -> Iterator[GateRow]:
     """Every metric of every cell that both sides tried, in the order of the old side."""
     made: list[GateRow] = []
+    pairs: list[Pair] = []
     for key in dict.fromkeys([*old.arms, *new.arms]):
         metric = (old.data.metrics if key in old.arms else new.data.metrics)[key[3]]
         limit = next((one for one in question.limits if one.covers(metric.name)), None)
         gated = limit is not None or (question.strict and not question.limits)
         row = GateRow(key=key, metric=metric, gated=gated, limit=limit.text.partition(":")[2].strip() if limit else "")
         if key in old.arms and key in new.arms:
-            made.append(_judged(row, limit, old, new))
+            pair = _pair(row, old, new)
+            made.append(_judged(row, limit, pair, (old, new)))
+            pairs += [pair] if made[-1].comparison else []
         elif (problem := _missing(key, old, new)) is not None:
             made.append(replace(row, problem=problem))
-    adjusted = iter(with_holm([row.comparison for row in made if row.comparison]))
+    adjusted = iter(with_support([row.comparison for row in made if row.comparison], pairs))
     yield from (replace(row, comparison=next(adjusted)) if row.comparison else row for row in made)
 
 
-def _judged(row: GateRow, limit: Limit | None, old: Sample, new: Sample) -> GateRow:
+def _pair(row: GateRow, old: Sample, new: Sample) -> Pair:
     assert old.draws is not None and new.draws is not None
     draws = (old.draws, new.draws) if old.side.results.run.id != new.side.results.run.id else (old.draws, old.draws)
-    base, arm = old.arms[row.key], new.arms[row.key]
-    row = replace(row, old=float(base.median()), new=float(arm.median()))
-    pair = Pair(row.metric, base, arm, *draws)
+    return Pair(row.metric, old.arms[row.key], new.arms[row.key], *draws)
+
+
+def _judged(row: GateRow, limit: Limit | None, pair: Pair, samples: tuple[Sample, Sample]) -> GateRow:
+    _, new = samples
+    row = replace(row, old=pair.base.median, new=pair.arm.median)
     effect = pair.effect()
-    size, problem = _size(limit, effect, float(base.median()))
+    size, problem = _size(limit, effect, pair.base.median)
     if problem:
         return replace(row, problem=problem)
-    twins = [side.twins[key] for side in (old, new) if (key := _twin_key(row.key)) in side.twins]
+    twins = [side.twins[key] for side in samples if (key := _twin_key(row.key)) in side.twins]
     series = new.series[row.key]
     comparison: Comparison = judge(series, pair, twins, emulated(new.side.results.run, series.runtime), size)
     return replace(row, comparison=comparison)

@@ -102,18 +102,18 @@ def _filters(analysis: Analysis) -> dict[str, list[str]]:
     """What a reader may choose: boxes, their parameters where they vary, and questions."""
     samples = analysis.tidy.samples
     asked = [name for run in analysis.tidy.runs for name in runtimes(run)]
-    measured = set(samples["runtime"])
-    profiles = sorted({str(params) for params in samples["params"]} - {""})
+    measured = set(samples["runtime"].unique())
+    profiles = sorted({str(params) for params in samples["params"].unique()} - {""})
     return {
         "runtimes": [name for name in dict.fromkeys(asked) if name in measured],
         "profiles": profiles if len(profiles) > 1 else [],
-        "scenarios": list(dict.fromkeys(map(str, samples["scenario"]))),
+        "scenarios": list(map(str, samples["scenario"].unique())),
     }
 
 
 def _emulated(analysis: Analysis) -> tuple[str, ...]:
     measured = analysis.tidy.samples
-    return tuple(dict.fromkeys(measured.loc[measured["emulated"], "runtime"]))
+    return tuple(map(str, measured.loc[measured["emulated"], "runtime"].unique()))
 
 
 def _facts(runs: Sequence[Run]) -> list[tuple[str, list[str], bool]]:

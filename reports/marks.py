@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from html import escape
 from typing import Any
 
@@ -23,8 +22,9 @@ import pandas as pd
 
 from harness.model import Metric
 from reports import axes
+from reports.analysis import Points
 from reports.palette import Style
-from reports.summary import SMALLEST_N
+from reports.summary import SMALLEST_N, Series
 from reports.tables import Row
 
 Part = dict[str, Any]
@@ -56,8 +56,8 @@ class Panel:
     """The rows one set of charts may draw, of one question of one run, emulated or not; `lost` has its bad trials."""
 
     rows: Mapping[str, Sequence[Row]]
-    points: pd.DataFrame
-    styles: Mapping[str, Style]
+    points: Mapping[Series, Points]
+    styles: Mapping[str, Style] = field(default_factory=dict)
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     lost: pd.DataFrame = field(default_factory=pd.DataFrame)
 
@@ -67,12 +67,6 @@ class Panel:
     def seen(self, metric: str) -> list[Row]:
         """Also the boxes of which every trial went wrong: they are in the picture, without a point."""
         return [row for row in self.rows.get(metric, ()) if row.summary or row.lost]
-
-    @cached_property
-    def by_series(self) -> Mapping[tuple[str, str, str, str], pd.DataFrame]:
-        """The points of each series. One pass over all: asking per row would read them all again for each."""
-        keys = ["metric", "runtime", "params", "labels"]
-        return dict(iter(self.points.groupby(keys, sort=False)))  # type: ignore[arg-type]
 
 
 def grid(panel: Panel, names: Sequence[str], sides: Mapping[str, Part]) -> tuple[Part, int]:
@@ -118,11 +112,10 @@ def ticks(labels: Sequence[str]) -> Part:
     }
 
 
-def values(panel: Panel, row: Row) -> pd.DataFrame:
+def values(panel: Panel, row: Row) -> Points:
     """The samples behind a row."""
     assert row.summary is not None
-    series = row.summary.series
-    return panel.by_series[series.metric, series.runtime, series.params, series.labels]
+    return panel.points[row.summary.series]
 
 
 def template(row: Row, value: str) -> str:
@@ -133,20 +126,19 @@ def template(row: Row, value: str) -> str:
 
 def points(panel: Panel, row: Row, y: int, axis: axes.Axis) -> Part:
     """Every value of a box, to be spread about its row; a cross where evidence taints it."""
-    frame = values(panel, row)
-    tainted = [str(taints) for taints in frame["taints"]]
+    found = values(panel, row)
     marker: Part = {"color": panel.styles[row.runtime].colour, "size": 7, "opacity": 0.5}
     trace: Part = {
         "type": "scatter",
         "mode": "markers",
         "meta": {"key": row.key, "row": y},
-        "x": axis.all_scaled(frame["value"]),
-        "customdata": frame["block"].tolist(),
+        "x": axis.all_scaled(found.values),
+        "customdata": found.blocks.tolist(),
         "hovertemplate": template(row, f"%{{x:.4~g}} {axis.unit}".rstrip()),
     }
-    if any(tainted):
-        marker["symbol"] = ["x" if taints else "circle" for taints in tainted]
-        trace["text"] = [f"<br>{escape(taints)}" if taints else "" for taints in tainted]
+    if any(found.taints):
+        marker["symbol"] = ["x" if taints else "circle" for taints in found.taints]
+        trace["text"] = [f"<br>{escape(taints)}" if taints else "" for taints in found.taints]
     else:
         trace["hovertemplate"] = trace["hovertemplate"].replace("%{text}", "")
     return {**trace, "marker": marker}
@@ -154,9 +146,10 @@ def points(panel: Panel, row: Row, y: int, axis: axes.Axis) -> Part:
 
 def box(panel: Panel, row: Row, y: int, axis: axes.Axis) -> Part:
     """The middle half of the values, and how far the rest reaches; nothing where so few have no middle half."""
-    if len(values(panel, row)) < SMALLEST_N:
+    measured = values(panel, row).values
+    if len(measured) < SMALLEST_N:
         return {}
-    found = np.quantile(values(panel, row)["value"], [0.0, 0.25, 0.5, 0.75, 1.0])
+    found = np.quantile(measured, [0.0, 0.25, 0.5, 0.75, 1.0])
     low, first, middle, third, high = axis.all_scaled(found)
     colour = panel.styles[row.runtime].colour
     return {

@@ -50,7 +50,7 @@ def pairs(analysis: Analysis, styles: Mapping[str, Style]) -> tuple[Pair, ...]:
 
 
 def _of_run(analysis: Analysis, run: Run, styles: Mapping[str, Style]) -> Iterator[Pair]:
-    measured = set(analysis.tidy.samples.loc[analysis.tidy.samples["run"] == run.id, "runtime"])
+    measured = set(analysis.tidy.samples.loc[analysis.tidy.samples["run"] == run.id, "runtime"].unique())
     boxes = [name for name in runtimes(run) if name in measured]
     bases = [name for name in boxes if not emulated(run, name)]
     if run.config.reference not in bases:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.model import Better, Kind, Metric, Outcome, Run, ScenarioFacts, Unit
+from harness.model import Better, Kind, Metric, Run, ScenarioFacts, Unit
 from reports import charts, page
 from reports.analysis import Analysis
 from reports.answers import headline
@@ -70,8 +70,8 @@ def _side(
     tables = {metric: found for metric, found in tables.items() if any(row.summary for row in found)}
     if not tables:
         return
-    panel = _panel(analysis, (run, scenario), emulated, styles)
-    panel = replace(panel, rows={metric.name: found for metric, found in tables.items()})
+    panel = _panel(analysis, (run, scenario), emulated, {metric.name: found for metric, found in tables.items()})
+    panel = replace(panel, styles=styles)
     leading = headline(scenario, analysis.comparisons.made) or (scenario.metrics[0].name,)
     yield Side(
         emulated=emulated,
@@ -81,21 +81,13 @@ def _side(
     )
 
 
-def _panel(analysis: Analysis, where: tuple[Run, ScenarioFacts], emulated: bool, styles: Mapping[str, Style]) -> Panel:
+def _panel(
+    analysis: Analysis, where: tuple[Run, ScenarioFacts], emulated: bool, rows: Mapping[str, tuple[Row, ...]]
+) -> Panel:
     run, scenario = where
-    measured, trials = analysis.tidy.measured(), analysis.tidy.trials
-    chosen, tried = (
-        (frame["run"] == run.id)
-        & (frame["scenario"] == scenario.name)
-        & ~frame["twin"]
-        & ~frame["warmup"]
-        & (frame["emulated"] == emulated)
-        for frame in (measured, trials)
-    )
-    bad = trials["outcome"].isin([Outcome.FAILED.value, Outcome.TIMEOUT.value])
-    return Panel(
-        rows={}, points=measured[chosen], styles=styles, metrics=analysis.tidy.metrics, lost=trials[tried & bad]
-    )
+    lost = analysis.lost
+    here = (lost["run"] == run.id) & (lost["scenario"] == scenario.name) & (lost["emulated"] == emulated)
+    return Panel(rows=rows, points=analysis.points, metrics=analysis.tidy.metrics, lost=lost[here])
 
 
 def _charts(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-import pandas as pd
-
 from reports import axes, marks
 from reports.marks import Chart, Panel, Part
 from reports.tables import Row
@@ -28,7 +26,7 @@ def progression(panel: Panel, name: str, title: str) -> Chart:
         "legend": marks.LEGEND,
         "xaxis": {"title": {"text": "trial, with a line at each block", "font": SMALL}, "showgrid": False},
         "yaxis": {"title": {"text": "over own median", "font": SMALL}, "ticksuffix": "×", "range": [low, high]},
-        "shapes": [_border(x) for x in _borders(panel.points)],
+        "shapes": [_border(x) for x in _borders(panel)],
     }
     said = f"{name} of each box in the order of measurement, over its own median"
     return marks.finish(traces, layout, title, said, 300)
@@ -36,25 +34,24 @@ def progression(panel: Panel, name: str, title: str) -> Chart:
 
 def _line(panel: Panel, row: Row) -> Part:
     assert row.summary is not None
-    frame, style, middle = marks.values(panel, row), panel.styles[row.runtime], row.summary.median
-    tainted = [str(taints) for taints in frame["taints"]]
+    found, style, middle = marks.values(panel, row), panel.styles[row.runtime], row.summary.median
     marker: Part = {"color": style.colour, "symbol": style.symbol, "size": 7}
-    if any(tainted):
-        marker["symbol"] = ["x" if taints else style.symbol for taints in tainted]
+    if any(found.taints):
+        marker["symbol"] = ["x" if taints else style.symbol for taints in found.taints]
     trace: Part = {
         "type": "scatter",
         "mode": "lines+markers",
         "name": escape(row.box),
         "meta": {"key": row.key},
-        "x": frame["index"].tolist(),
-        "y": [axes.short(value / middle) if middle else 1.0 for value in frame["value"]],
+        "x": found.indices.tolist(),
+        "y": [axes.short(value / middle) if middle else 1.0 for value in found.values.tolist()],
         "line": {"color": style.colour, "width": 1},
         "marker": marker,
-        "customdata": frame["block"].tolist(),
+        "customdata": found.blocks.tolist(),
         "hovertemplate": marks.template(row, "%{y:.3f}"),
-        "text": [f"<br>{escape(taints)}" if taints else "" for taints in tainted],
+        "text": [f"<br>{escape(taints)}" if taints else "" for taints in found.taints],
     }
-    if not any(tainted):
+    if not any(found.taints):
         trace["hovertemplate"] = trace["hovertemplate"].replace("%{text}", "")
         del trace["text"]
     return trace
@@ -87,9 +84,14 @@ def _lost(panel: Panel, rows: Sequence[Row], y: float) -> list[Part]:
     return found
 
 
-def _borders(points: pd.DataFrame) -> list[float]:
+def _borders(panel: Panel) -> list[float]:
     """Half a step before the first trial of each block but the first."""
-    firsts = sorted(points.groupby("block")["index"].min())[1:]
+    found: dict[int, int] = {}
+    for row in (row for name in panel.rows for row in panel.drawn(name)):
+        points = marks.values(panel, row)
+        for block, index in zip(points.blocks.tolist(), points.indices.tolist(), strict=True):
+            found[block] = min(index, found.get(block, index))
+    firsts = sorted(found.values())[1:]
     step = max(1, len(firsts) // MOST_LINES + 1)
     return [float(first) - 0.5 for first in firsts[::step]]
 

@@ -9,7 +9,7 @@ below six samples. An exact metric has one value; if it varies, that is an error
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -22,6 +22,8 @@ from harness.model import Kind, Metric
 from reports.tidy import CELL, SERIES, Tidy
 
 Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int64]
+"""Numbers of rows or blocks."""
 
 SMALLEST_N = 6
 """The arithmetic floor: five samples cannot give a 95 % interval of the median, since 2·0.5⁵ > 0.05."""
@@ -79,21 +81,32 @@ def per_trial(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.groupby(keys, sort=False)["value"].median().reset_index()
 
 
+def split(values: pd.DataFrame) -> list[tuple[Series, Places]]:
+    """The places of each series' rows, series in the order they were first measured: one pass, no table a series."""
+    numbers = values.groupby(SERIES, sort=False).ngroup().to_numpy(np.int64)
+    order = np.argsort(numbers, kind="stable")
+    rows = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else []
+    keys = values[SERIES].take(np.array([group[0] for group in rows], dtype=np.int64))
+    return list(zip(map(Series.of, keys.itertuples(index=False, name=None)), rows, strict=True))
+
+
 def summarise(tidy: Tidy) -> tuple[Summary, ...]:
     """Every series of a run, the twin's apart, in the order it was first measured."""
     values = per_trial(tidy.measured())
-    counts = _failures(tidy)
-    found = []
-    for key, group in values[~values["twin"]].groupby(SERIES, sort=False):
-        series = Series.of(key)
-        metric = tidy.metrics[series.metric]
-        failures, timeouts = counts.get((series.run, series.scenario, series.runtime, series.params), (0, 0))
-        found.append(
-            _summary(
-                series, group["value"].to_numpy(float), metric, (failures, timeouts), bool(group["emulated"].any())
-            )
+    values = values[~values["twin"]]
+    found, counts = split(values), _failures(tidy)
+    numbers, emulated = values["value"].to_numpy(float), values["emulated"].to_numpy(bool)
+    lain = spreads([numbers[rows] for _, rows in found])
+    return tuple(
+        _summary(
+            series,
+            spread,
+            tidy.metrics[series.metric],
+            counts.get((series.run, series.scenario, series.runtime, series.params), (0, 0)),
+            bool(emulated[rows].any()),
         )
-    return tuple(found)
+        for (series, rows), spread in zip(found, lain, strict=True)
+    )
 
 
 def median_interval(values: Floats) -> tuple[float, float]:
@@ -123,23 +136,64 @@ def outliers(values: Floats) -> npt.NDArray[np.bool_]:
     return distance > OUTLIER_MADS * mad if mad > 0 else np.zeros(len(values), dtype=bool)
 
 
-def _summary(series: Series, values: Floats, metric: Metric, lost: tuple[int, int], emulated: bool) -> Summary:
-    low, high = median_interval(values)
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Where a series lies, and how widely."""
+
+    n: int
+    median: float
+    low: float
+    high: float
+    mad: float
+    iqr: float
+    minimum: float
+    maximum: float
+    outliers: int
+
+
+def spreads(groups: Sequence[Floats]) -> list[Spread]:
+    """Of each series. Those of one length are a table of numbers, worked out in one go to the same bits."""
+    found: dict[int, Spread] = {}
+    alike: dict[int, list[int]] = {}
+    for place, group in enumerate(groups):
+        alike.setdefault(len(group), []).append(place)
+    for places in alike.values():
+        found |= zip(
+            places, _of_one_length(np.sort(np.stack([groups[place] for place in places]), axis=1)), strict=True
+        )
+    return [found[place] for place in range(len(groups))]
+
+
+def _of_one_length(ordered: Floats) -> Iterator[Spread]:
+    """A row a series, its values in order."""
+    n, k = ordered.shape[1], _rank(ordered.shape[1])
+    medians = np.median(ordered, axis=1)
+    distances = np.abs(ordered - medians[:, None])
+    mads = np.median(distances, axis=1)
+    iqrs = stats.iqr(ordered, axis=1)
+    far = (distances > OUTLIER_MADS * mads[:, None]).sum(axis=1) * (mads > 0) * (n >= SMALLEST_N)
+    for row, median, mad, iqr, beyond in zip(ordered, medians, mads, iqrs, far, strict=True):
+        low, high = (float(row[k - 1]), float(row[-k])) if k >= 1 else (math.nan, math.nan)
+        numbers = (float(median), low, high, float(mad), float(iqr), float(row[0]), float(row[-1]))
+        yield Spread(n, *numbers, int(beyond))
+
+
+def _summary(series: Series, spread: Spread, metric: Metric, lost: tuple[int, int], emulated: bool) -> Summary:
     return Summary(
         series=series,
-        n=len(values),
+        n=spread.n,
         failures=lost[0],
         timeouts=lost[1],
-        median=float(np.median(values)),
-        low=low,
-        high=high,
-        mad=float(np.median(np.abs(values - np.median(values)))),
-        iqr=float(stats.iqr(values)),
-        minimum=float(values.min()),
-        maximum=float(values.max()),
+        median=spread.median,
+        low=spread.low,
+        high=spread.high,
+        mad=spread.mad,
+        iqr=spread.iqr,
+        minimum=spread.minimum,
+        maximum=spread.maximum,
         exact=metric.kind is Kind.EXACT,
         emulated=emulated,
-        outliers=int(outliers(values).sum()),
+        outliers=spread.outliers,
     )
 
 

@@ -39,7 +39,7 @@ SYSTEMS = (
 
 def systems(tidy: Tidy) -> Sequence[tuple[System, str]]:
     """Every system with how it stands in these runs."""
-    measured = set(tidy.samples["runtime"])
+    measured = set(tidy.samples["runtime"].unique())
     return [(system, _standing(tidy, system, measured)) for system in SYSTEMS]
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from harness.model import Metric, Unit
 from reports import units
-from reports.summary import Series, per_trial
-from reports.tidy import SERIES, Tidy, emulated
+from reports.summary import Series, per_trial, split
+from reports.tidy import Tidy, emulated
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +34,9 @@ class Measured:
 def measured(tidy: Tidy) -> Iterator[Measured]:
     """Every series of every run, in the order it was first measured."""
     values = per_trial(tidy.measured())
-    for key, group in values[~values["twin"]].groupby(SERIES, sort=False):
-        series = Series.of(key)
+    values = values[~values["twin"]]
+    numbers = values["value"].to_numpy(float)
+    for series, rows in split(values):
         slow = emulated(tidy.run(series.run), series.runtime)
         yield Measured(
             series=series,
@@ -43,7 +44,7 @@ def measured(tidy: Tidy) -> Iterator[Measured]:
             box=units.box(series.runtime, emulated=slow),
             where=tidy.where(series.scenario, series.params, series.labels),
             emulated=slow,
-            values=tuple(map(float, group["value"])),
+            values=tuple(numbers[rows].tolist()),
         )
 
 

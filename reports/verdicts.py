@@ -20,8 +20,8 @@ import numpy as np
 from scipy import stats
 
 from harness.model import Better, Kind, Metric
-from reports.resample import Arm, Resampler, floats
-from reports.summary import SMALLEST_N, Floats
+from reports.resample import Arm, Resampler
+from reports.summary import SMALLEST_N
 
 SMALLEST_BLOCKS = 10
 MARGIN = 0.05
@@ -91,10 +91,10 @@ class Pair:
 
     @property
     def varies(self) -> bool:
-        return self.exact and (self.base.nunique() > 1 or self.arm.nunique() > 1)
+        return self.exact and (self.base.varies or self.arm.varies)
 
     def effect(self) -> Effect:
-        centre, other = float(self.base.median()), float(self.arm.median())
+        centre, other = self.base.median, self.arm.median
         relative = centre > 0 and other >= 0
         estimate = other / centre if relative else other - centre
         if self.exact and not self.varies:
@@ -109,7 +109,7 @@ class Pair:
 
     def margin(self, effect: Effect, twins: Sequence[Effect], limit: float | None = None) -> Margin:
         """`limit`, on the effect's scale, takes the place of the practical margin and of the floor."""
-        base = float(self.base.median())
+        base = self.base.median
         if limit is not None:
             sizes = {"limit": limit}
         elif effect.relative:
@@ -135,10 +135,6 @@ class Pair:
         if not (more or less):
             return Verdict.INCONCLUSIVE
         return Verdict.WORSE if more is (self.metric.better is Better.LOWER) else Verdict.BETTER
-
-    def p(self) -> float:
-        """Mann–Whitney, two-sided; NaN for what does not vary by its nature."""
-        return math.nan if self.exact else _mann_whitney(floats(self.base), floats(self.arm))
 
 
 def needed(effect: Effect, margin: float, n: int) -> int | None:
@@ -168,7 +164,22 @@ def holm(values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _mann_whitney(base: Floats, arm: Floats) -> float:
-    if np.ptp(np.concatenate([base, arm])) == 0:
-        return 1.0
-    return float(stats.mannwhitneyu(base, arm, alternative="two-sided").pvalue)
+def mann_whitney(pairs: Sequence[Pair]) -> list[float]:
+    """Two-sided p-values; NaN for what does not vary by its nature, 1 where not a single value differs.
+
+    Pairs of the same size are tested in one call: SciPy takes longer to look at what it is given than to test it.
+    """
+    found = [math.nan if pair.exact else 1.0 for pair in pairs]
+    alike: dict[tuple[int, int, bool], list[int]] = {}
+    for number, pair in enumerate(pairs):
+        both = np.concatenate([pair.base.values, pair.arm.values])
+        if not pair.exact and np.ptp(both) > 0:
+            # Up to eight values SciPy takes the exact distribution, unless there are ties.
+            tied = pair.n <= 8 and len(np.unique(both)) < len(both)
+            alike.setdefault((len(pair.base), len(pair.arm), tied), []).append(number)
+    for numbers in alike.values():
+        base, arm = (np.stack([getattr(pairs[n], side).values for n in numbers]) for side in ("base", "arm"))
+        tested = stats.mannwhitneyu(base, arm, alternative="two-sided", axis=1).pvalue
+        for number, p in zip(numbers, np.atleast_1d(tested), strict=True):
+            found[number] = float(p)
+    return found
