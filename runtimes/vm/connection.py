@@ -79,12 +79,14 @@ class Domain:
             raise TrialFailed(f"libvirt did not save the box: {str(error).splitlines()[0]}", log=str(error)) from None
 
     def destroy(self) -> None:
-        """Makes libvirt forget it; it may have noticed by itself that QEMU is gone."""
+        """Makes libvirt forget it, if it has not yet noticed that QEMU is gone; TrialFailed with libvirt's words."""
         try:
             self._handle.destroy()
         except libvirt.libvirtError as error:
             if error.get_error_code() not in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
-                raise
+                raise TrialFailed(
+                    f"libvirt did not end the box: {str(error).splitlines()[0]}", log=str(error)
+                ) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,19 @@ class Connection:
     handle: libvirt.virConnect
     folder: Path
     embedded: bool
+
+    @property
+    def alive(self) -> bool:
+        """False once the daemon at its other end is gone."""
+        return bool(self.handle.isAlive())
+
+    def owner_label(self) -> str | None:
+        """Who QEMU is to run as where libvirt would choose somebody, to whom it then gives every file of a box: us.
+
+        Taken at its word, a daemon hands the image store's files, and a kernel in /boot, to its own account.
+        """
+        chooses = not self.embedded and "<model>dac</model>" in self.handle.getCapabilities()
+        return f"+{os.getuid()}:+{os.getgid()}" if chooses else None
 
     def ask_capabilities(self, emulator: Path, machine: str, domain_type: str) -> None:
         """Makes libvirt ask QEMU now what it can do (seconds, once per host state) and not while a box starts."""

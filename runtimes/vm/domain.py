@@ -65,6 +65,8 @@ class Machine:
     """What its firmware remembers."""
     state: Path | None = None
     """What it goes on from, instead of booting."""
+    owner: str | None = None
+    """User and group of QEMU, to a daemon that would run it as somebody else and give that one our files."""
 
     @property
     def vcpus(self) -> int:
@@ -90,6 +92,9 @@ def domain_xml(machine: Machine) -> str:
     for event in ("poweroff", "reboot", "crash"):
         _leaf(root, f"on_{event}", "destroy")
     _devices(SubElement(root, "devices"), machine)
+    if machine.owner:
+        label = SubElement(root, "seclabel", type="static", model="dac", relabel="no")
+        _leaf(label, "label", machine.owner)
     if machine.trace:
         _trace(root, machine.trace)
     indent(root)

@@ -79,6 +79,7 @@ class VmRuntime:
         self._scripts = workspace.store / "vm" / "emulator"
         self._emulator = Path()
         self._command_line = ""
+        self._owner: str | None = None
 
     def probe(self) -> Support:
         """Opens libvirt and asks it about QEMU; for `kvm` climbs the ladder of kvmcheck, boot canary included."""
@@ -173,6 +174,8 @@ class VmRuntime:
         return sweep.sweep(self._scripts / placement.BOXES, live)
 
     def _open(self) -> Connection:
+        if self._connection and not self._connection.alive:
+            self.close()
         if self._connection is None:
             if self._profile.from_disk:
                 uefi.check()
@@ -185,6 +188,7 @@ class VmRuntime:
             words = [self._own_words()]
             words += self._workspace.options.get("append", "").split()  # the person's own words to the kernel, last
             self._command_line = " ".join(words)
+            self._owner = link.owner_label()
             self._connection = link
         return self._connection
 
@@ -214,8 +218,9 @@ class VmRuntime:
             cpuset=spec.cpuset,
             profile=self._profile,
             variables=self._workspace.scratch / f"{spec.name}.vars" if self._profile.from_disk else None,
-            # A daemon's QEMU runs as somebody else, who may not write where we do.
+            # A daemon's QEMU may be confined to what its domain names, and libvirt knows nothing of the trace.
             trace=listeners.trace if link.embedded else None,
+            owner=self._owner,
         )
 
 

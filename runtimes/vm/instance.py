@@ -18,7 +18,7 @@ from runtimes.vm.console import Console
 from runtimes.vm.documents import documents
 from runtimes.vm.domain import Machine
 from runtimes.vm.placement import UnifiedMove
-from runtimes.vm.processes import EXIT_DEADLINE_S, Handle
+from runtimes.vm.processes import Handle
 from runtimes.vm.timeline import Timeline
 
 
@@ -126,7 +126,7 @@ class VmInstance:
             last_first.callback(parts.qemu.close)
             last_first.callback(parts.agent.close)
             last_first.callback(parts.console.close)
-            last_first.callback(parts.qemu.wait, EXIT_DEADLINE_S)
+            last_first.callback(parts.qemu.kill)  # whatever became of a daemon
             # libvirt looks for the pid every 200 ms, so this takes 0.2 s.
             last_first.callback(parts.domain.destroy)
             if parts.embedded:  # a daemon's QEMU is the daemon's to end
