@@ -13,8 +13,6 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-import msgspec
-
 from harness import adaptive, doubts, host, log, marks, plan, registry, rerun, runner, session, store, taints
 from harness.contract import Scenario
 from harness.errors import UsageError
@@ -87,23 +85,24 @@ class Campaign:
     def _run(
         self, steps: Sequence[Step], opened: session.Session, scenarios: Sequence[Scenario], progress: Progress
     ) -> None:
-        before = self.previous.trials if self.previous else ()
+        past = plan.Past(tuple(self.previous.trials) if self.previous else ())
         rule = adaptive.StopRule.of(opened.config, scenarios)
         if rule is not None:
-            for trial in before:
+            for trial in past.trials:
                 rule.add(trial)
-        measured = {_key(trial.step) for trial in before}
-        todo = [step for step in steps if _key(step) not in measured]
+        todo = past.left(steps, repeat_tainted=opened.config.repeat_tainted) if past.trials else steps
         execution = runner.Execution(
             session=opened,
             scenarios={scenario.name: scenario for scenario in scenarios},
             keep_log=self._keep_log,
             senses=runner.Senses(witness=taints.HostWitness(opened.config.cpuset)),
             rule=rule,
+            past=past,
         )
+        done = len(past.trials)
         for number, trial in enumerate(execution.trials(todo), 1):
             self.folder.append(trial)
-            progress(trial, number + len(measured), len(steps))
+            progress(trial, number + done, len(todo) + done)
 
     def _keep_log(self, failure: runner.Failure) -> None:
         step, cell = failure.step, failure.step.cell
@@ -119,7 +118,7 @@ def begin(config: Config, home: Path, seed: int, command: Sequence[str]) -> Camp
 
 
 def resume(previous: Results, home: Path) -> Campaign:
-    """A run where it stopped: the same plan from the same seed, less what was measured."""
+    """A run where it stopped: the same plan from the same seed, less what was measured (`plan.Past`)."""
     _check_same_host(previous)
     run = previous.run
     return Campaign(
@@ -131,10 +130,6 @@ def resume(previous: Results, home: Path) -> Campaign:
         folder=store.RunFolder.reopen(Path(previous.path)),
         previous=previous,
     )
-
-
-def _key(step: Step) -> tuple[int, str]:
-    return step.block, msgspec.json.encode(step.cell, order="sorted").decode()
 
 
 def _sides(config: Config) -> dict[str, Config]:

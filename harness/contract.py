@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from harness.cgroups import Cgroup
 from harness.model import Feature, Image, Metric, Params, Phase, Prepared, Results, Sample, Spec, Support
@@ -125,6 +125,15 @@ class Restorer(Runtime, Protocol):
         """As `start`, but the box goes on where the checkpointed one ended. It is ready when its agent answers.
 
         The folder can be used again, for any number of boxes."""
+
+
+@runtime_checkable
+class Optioned(Protocol):
+    """A runtime with options of its own: `--option NAME.OPTION=VALUE`."""
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        """Option → what it says. Others are refused before anything is measured."""
 
 
 RuntimeFactory = Callable[[Workspace], Runtime]

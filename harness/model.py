@@ -199,7 +199,7 @@ class Cell(Value, frozen=True, kw_only=True):
 class Step(Value, frozen=True, kw_only=True):
     """One entry of the plan. `skip` is the reason it will not run, or empty.
 
-    `attempt` is 1 for the one repetition a tainted trial gets at the end of its block; both stay in the results.
+    `attempt` is 1 for the one repetition a tainted trial gets; in a warm-up, how often the run was resumed before it.
     """
 
     cell: Cell

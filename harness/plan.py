@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
+
+import msgspec
 
 from harness import factors
 from harness.contract import Scenario
-from harness.model import Cell, Config, Params, Step, Support
+from harness.model import Cell, Config, Outcome, Params, Step, Support, Trial
 
 
 def choose_runtimes(wanted: Sequence[str], supports: Mapping[str, Support]) -> dict[str, str]:
@@ -58,6 +61,57 @@ def plan(config: Config, scenarios: Sequence[Scenario], supports: Mapping[str, S
         for position, cell in enumerate(shuffler.sample(runnable, len(runnable)))
     )
     return (*(step for step in steps if step.skip), *blocks)
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What an interrupted run had done: whole blocks and parts of them, and the seconds it measured for."""
+
+    trials: Sequence[Trial] = ()
+
+    @property
+    def spent_s(self) -> float:
+        """Trials and the waits before them; what lies between two sittings is nobody's."""
+        return sum(trial.elapsed_s + trial.settle_s for trial in self.trials)
+
+    @property
+    def blocks(self) -> frozenset[int]:
+        """Those that were begun."""
+        return frozenset(trial.step.block for trial in self.trials if not trial.step.skip)
+
+    def left(self, steps: Sequence[Step], *, repeat_tainted: bool) -> tuple[Step, ...]:
+        """What of the same plan is still to do.
+
+        A new process and a rested host are cold again, so the warm-up comes first once more, as another attempt; a
+        tainted trial whose repetition was cut off gets it at the end of its block.
+        """
+        done = {_key(trial.step) for trial in self.trials}
+        owed = self._owed() if repeat_tainted else []
+        todo = [step for step in steps if not step.warmup and not step.skip and _key(step) not in done]
+        if not todo and not owed:
+            return ()
+        again = 1 + max((trial.step.attempt for trial in self.trials if trial.step.warmup), default=-1)
+        warm = [msgspec.structs.replace(step, attempt=again) for step in steps if step.warmup]
+        skipped = [step for step in steps if step.skip and _key(step) not in done]
+        return (*skipped, *warm, *sorted([*todo, *owed], key=lambda step: step.block))
+
+    def _owed(self) -> list[Step]:
+        repeated = {_key(trial.step) for trial in self.trials if trial.step.attempt}
+        wanting = (trial.step for trial in self.trials if wants_repetition(trial))
+        return [repetition(step) for step in wanting if _key(step) not in repeated]
+
+
+def wants_repetition(trial: Trial) -> bool:
+    """Whether a trial is one of those that are measured once more: tainted, and not a repetition itself."""
+    return bool(trial.taints) and trial.outcome is Outcome.OK and not trial.step.warmup and not trial.step.attempt
+
+
+def repetition(step: Step) -> Step:
+    return msgspec.structs.replace(step, attempt=1)
+
+
+def _key(step: Step) -> tuple[int, bytes]:
+    return step.block, msgspec.json.encode(step.cell, order="sorted")
 
 
 def blocks_of(config: Config) -> int:

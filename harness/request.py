@@ -52,12 +52,20 @@ def resolve(said: Said) -> Config:
     _check_names("runtime", [name for entry in config.runtimes for name in entry.split("|")], registry.RUNTIMES)
     _check_names("scenario", [*config.scenarios, *config.grid], registry.SCENARIOS)
     _check_names("runtime", [config.reference, *_addressed(config.options)], registry.RUNTIMES)
+    _check_addressed(_addressed(_options(said.options)), config)
     return config
 
 
 def _addressed(options: Mapping[str, str]) -> list[str]:
     """The runtimes that options are meant for."""
     return [key.partition(".")[0] for key in options]
+
+
+def _check_addressed(said: Sequence[str], config: Config) -> None:
+    """What a suite has for a runtime that was left out is no mistake; what somebody typed for one is."""
+    for name in said:
+        if name not in (wanted := [one for entry in config.runtimes for one in entry.split("|")]):
+            raise UsageError(f"an option is for {name}, which is not asked for", hint=f"asked for: {', '.join(wanted)}")
 
 
 def _how_many(said: Said) -> dict[str, object]:

@@ -18,13 +18,12 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import NoReturn
 
-import msgspec
-
 from harness import factors, host, log, taints
 from harness.adaptive import StopRule
 from harness.contract import Absent, Bench, Finding, Scenario
 from harness.errors import TareError, TrialFailed, TrialTimeout, Unsupported
 from harness.model import Outcome, Sample, Step, Trial
+from harness.plan import Past, repetition, wants_repetition
 from harness.session import Session, network_of
 
 CANARY_ROUNDS = 2_000_000
@@ -88,27 +87,32 @@ class Senses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """What a plan is carried out with. `rule` ends it when it is precise enough; without one it runs to its end."""
+    """What a plan is carried out with. `rule` ends it when it is precise enough; without one it runs to its end.
+
+    `past` is what was measured before, when the plan is the rest of an interrupted one.
+    """
 
     session: Session
     scenarios: Mapping[str, Scenario]
     keep_log: Callable[[Failure], None]
     senses: Senses = field(default_factory=Senses)
     rule: StopRule | None = None
+    past: Past = field(default_factory=Past)
 
     def trials(self, steps: Iterable[Step]) -> Iterator[Trial]:
         """One trial a step, in the given order, and one more for each that was tainted.
 
         Stops before a block that would begin after the time budget, or that precision does not need.
         """
-        began_s = self.senses.clock()
+        began_s, begun = self.senses.clock() - self.past.spent_s, self.past.blocks
         for skipped, group in itertools.groupby(steps, lambda step: bool(step.skip)):
             if skipped:
                 yield from map(_skipped, group)
                 continue
             for _, block in itertools.groupby(group, lambda step: step.block):
                 block_steps = list(block)
-                if not block_steps[0].warmup and self._over(began_s):
+                fresh = not block_steps[0].warmup and block_steps[0].block not in begun
+                if fresh and self._over(began_s):
                     return
                 yield from self._block(block_steps)
 
@@ -120,11 +124,13 @@ class Execution:
     def _block(self, steps: Sequence[Step]) -> Iterator[Trial]:
         """Every step once, then the tainted ones again: beside the others of their block, and never a third time."""
         canary_s = self.senses.canary()
-        again = []
+        again = [step for step in steps if step.attempt and not step.warmup]  # a resumed run owes these
         for step in steps:
+            if step in again:
+                continue
             trial = self._trial(step, canary_s)
-            if trial.taints and trial.outcome is Outcome.OK and not step.warmup:
-                again.append(msgspec.structs.replace(step, attempt=1))
+            if wants_repetition(trial):
+                again.append(repetition(step))
             yield trial
         if self.session.config.repeat_tainted:
             yield from (self._trial(step, canary_s) for step in again)

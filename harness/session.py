@@ -11,8 +11,8 @@ from pathlib import Path
 import msgspec
 
 from harness import log, registry, rerun
-from harness.contract import Instance, Runtime, Scenario, Workspace
-from harness.errors import TareError, TrialFailed, Unsupported
+from harness.contract import Instance, Optioned, Runtime, Scenario, Workspace
+from harness.errors import TareError, TrialFailed, Unsupported, UsageError
 from harness.model import Config, Feature, Image, Prepared, Spec, Support
 
 _CHECK_TIMEOUT_S = 600.0
@@ -76,10 +76,19 @@ def probe(names: list[str], workspace: Callable[[str], Workspace]) -> tuple[dict
                 runtimes[name], supports[name] = runtimes[twin], supports[twin]
                 continue
             runtimes[name] = registry.runtime(twin, workspace(name))
+            _check_options(name, runtimes[name], workspace(name).options)
             supports[name] = runtimes[name].probe()
         except (ImportError, AttributeError, Unsupported) as error:
             supports[name] = Support(available=False, reason=str(error), hint=getattr(error, "hint", ""))
     return runtimes, supports
+
+
+def _check_options(name: str, runtime: Runtime, given: Mapping[str, str]) -> None:
+    """UsageError for an option the runtime does not have: a slip would else be measured without a word."""
+    known = runtime.options if isinstance(runtime, Optioned) else {}
+    for option in sorted(set(given) - set(known)):
+        there = ", ".join(f"{name}.{one} ({meaning})" for one, meaning in known.items())
+        raise UsageError(f"{name} has no option {option!r}", hint=f"it has {there or 'none'}")
 
 
 def workspaces(home: Path, scratch: Path, mark: str, options: Mapping[str, str]) -> Callable[[str], Workspace]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +38,10 @@ from runtimes.vm.launch import Listeners
 from runtimes.vm.profiles import DIRECT, FULL, MICRO, Profile
 
 _CANARY_S = 8.0
+OPTIONS = {
+    "uri": "a libvirt URI, by default the driver embedded in this process",
+    "append": "words for the kernel command line, after ours",
+}
 FEATURES = (Feature.EXEC, Feature.LIMITS, Feature.PAUSE, Feature.CHECKPOINT)
 
 
@@ -69,6 +73,8 @@ def tcg_full(workspace: Workspace) -> VmRuntime:
 
 class VmRuntime:
     """`Runtime` of the contract."""
+
+    options: Mapping[str, str] = OPTIONS
 
     def __init__(self, workspace: Workspace, accelerator: Accelerator, profile: Profile) -> None:
         self.name = profile.runtime(accelerator.name)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness import plan, runner
@@ -152,6 +153,48 @@ def test_a_tainted_trial_is_repeated_once_in_its_block_and_both_are_kept() -> No
     assert block[1].step.cell == block[3].step.cell
     opened.config = fakes.config(repeat_tainted=False)
     assert len(list(execution(opened, *[0.9] * 12).trials(steps))) == 12
+
+
+@pytest.mark.parametrize("cut", range(14))
+def test_a_run_that_was_cut_anywhere_ends_as_if_it_had_not_been(cut: int) -> None:
+    """Steps once each, a tainted trial repeated once, the new process warmed up: whatever the cut fell between."""
+    opened = session(fake=fakes.FakeRuntime(), native=fakes.FakeRuntime("native"))
+    steps = plan.plan(opened.config, [fakes.scenario()], SUPPORTS, 1)
+    steal = (0.9, 0.0, 0.0, 0.0, 0.9, 0.9)  # of block 1, after the warm-up, the second and the third
+    whole = list(execution(opened, *steal).trials(steps))
+    assert len(whole) == 14
+    past = plan.Past(whole[:cut])
+    rest = list(execution(opened, past=past).trials(past.left(steps, repeat_tainted=True)))
+    assert {trial.step.warmup for trial in rest[:3]} == {True}
+    assert [trial.step.attempt for trial in rest[:3]] == [1 if cut else 0] * 3
+    done = [trial for trial in whole[:cut] + rest if not trial.step.warmup]
+    first = [trial.step for trial in done if not trial.step.attempt]
+    assert first == [step for step in steps if not step.warmup]
+    tainted = [(trial.step.block, trial.step.cell) for trial in done if trial.taints and not trial.step.attempt]
+    assert [(trial.step.block, trial.step.cell) for trial in done if trial.step.attempt] == tainted
+    assert [trial.step.block for trial in done] == sorted(trial.step.block for trial in done)
+
+
+def test_of_a_whole_run_nothing_is_left() -> None:
+    opened = session(fake=fakes.FakeRuntime(), native=fakes.FakeRuntime("native"))
+    steps = plan.plan(opened.config, [fakes.scenario()], SUPPORTS, 1)
+    whole = list(execution(opened, 0.0, 0.0, 0.0, 0.9).trials(steps))
+    assert plan.Past(whole).left(steps, repeat_tainted=True) == ()
+    cut = [trial for trial in whole if not trial.step.attempt]
+    (*warm, owed) = plan.Past(cut).left(steps, repeat_tainted=True)
+    assert (owed.block, owed.attempt, len(warm)) == (1, 1, 3)
+    assert plan.Past(cut).left(steps, repeat_tainted=False) == ()
+
+
+def test_a_resumed_run_has_what_is_left_of_its_budget() -> None:
+    opened = session(fake=fakes.FakeRuntime(), native=fakes.FakeRuntime("native"))
+    opened.config = fakes.config(budget_s=60.0)
+    steps = plan.plan(opened.config, [fakes.scenario()], SUPPORTS, 1)
+    before = [msgspec.structs.replace(trial, elapsed_s=9.0, settle_s=1.0) for trial in execution(opened).trials(steps)]
+    for cut, blocks in ((4, {0, 1, 2, 3}), (7, {0, 2})):  # 40 s are spent; 70 s are: block 2 was begun and is ended
+        past = plan.Past(before[:cut])
+        rest = list(execution(opened, past=past).trials(past.left(steps, repeat_tainted=True)))
+        assert {trial.step.block for trial in rest} == blocks
 
 
 def test_a_lost_trial_is_a_result_and_not_repeated() -> None:
