@@ -17,26 +17,40 @@ from reports import units
 from reports.compare import Comparison, Comparisons
 from reports.summary import Series, Summary
 from reports.tidy import Tidy, emulated, runtimes
-from reports.verdicts import Verdict
+from reports.verdicts import SMALLEST_BLOCKS, Verdict
 
 EMULATION = "Emulation, which says nothing about hardware virtualization."
+_MEASURES = {Unit.SECONDS: "as long as", Unit.BYTES: "as much as", Unit.RATIO: "the value of"}
 _VERBS = {
-    Unit.SECONDS: ("takes", "as long as"),
-    Unit.BYTES: ("takes", "the bytes of"),
-    Unit.RATIO: ("reads", "the value of"),
+    "boot.ready": "is ready after {}",
+    "boot.service": "answers its first HTTP request after {}",
+    "memory.pss": "holds {} of memory",
+    "disk.transfer": "is {} to ship",
+    "disk.content": "unpacks to {}",
 }
+"""What everybody asks, in everybody's words. Any other metric is called by its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One sentence about one box and one question."""
+    """One sentence about one box and one question, and its verdict with what belongs to it in words."""
 
+    run: str
     scenario: str
     runtime: str
-    text: str
+    said: str
+    ending: str
+    sized: bool
+    """It is about a size, which is the same under emulation."""
     emulated: bool
     verdict: Verdict | None
     """None where the members of a family differ."""
+
+    @property
+    def text(self) -> str:
+        """Whole, to stand by itself."""
+        sentences = (self.said, self.ending, EMULATION if self.emulated and not self.sized else "")
+        return " ".join(sentence for sentence in sentences if sentence)
 
 
 def answers(tidy: Tidy, summaries: Sequence[Summary], comparisons: Comparisons) -> tuple[Answer, ...]:
@@ -92,17 +106,20 @@ def _of_scenario(
         where = f" with {shown}" if shown else ""
         box = units.box(runtime, emulated=slow) + where
         reference = run.config.reference
+        one = family[0]
         if len(family) == 1:
-            base = medians.get(_at(family[0].series, reference))
-            text = _one(
-                box, reference, family[0], tidy.metrics[family[0].series.metric], medians[family[0].series], base
-            )
+            base = medians.get(_at(one.series, reference))
+            metric = tidy.metrics[one.series.metric]
+            said, ending = _one((box, reference), one, metric, medians[one.series], base), _ending(one, metric)
         else:
-            text = _many(box, reference, family)
+            said, ending = _many((box, reference), family, tidy.metrics), _counts(family)
         yield Answer(
+            run=run.id,
             scenario=scenario.name,
             runtime=runtime,
-            text=f"{text} {EMULATION}" if slow and not family[0].exact else text,
+            said=said,
+            ending=ending,
+            sized=one.exact,
             emulated=slow,
             verdict=_joint(family),
         )
@@ -119,44 +136,59 @@ def _at(series: Series, runtime: str) -> Series:
     )
 
 
-def _one(box: str, reference: str, comparison: Comparison, metric: Metric, own: Summary, base: Summary | None) -> str:
+def _one(names: tuple[str, str], comparison: Comparison, metric: Metric, own: Summary, base: Summary | None) -> str:
+    box, reference = names
     effect = comparison.effect
-    values = units.value(own.median, metric.unit)
-    if base is not None:
-        values += f" against {units.value(base.median, metric.unit)}"
+    value = units.value(own.median, metric.unit)
+    verb = _VERBS.get(metric.name, f"has a {metric.name} of {{}}").format(value)
     if not effect.relative:
-        return f"{metric.name}: {box} differs from {reference} by {values}. {_ending(comparison, metric)}"
+        against = f", {reference} {units.value(base.median, metric.unit)}" if base else ""
+        return f"{box} {verb}{against}."
     if comparison.exact and effect.estimate == 1:
-        return f"{metric.name}: {box} and {reference} are exactly equal ({units.value(own.median, metric.unit)})."
-    verb, measure = _VERBS[metric.unit]
+        return f"{box} {verb}, exactly as much as {reference}."
     known = not comparison.exact and not math.isnan(effect.low)
-    span = f"; 95 % interval {units.ratio_interval(effect.low, effect.high)}" if known else ""
-    return (
-        f"{metric.name}: {box} {verb} {units.ratio(effect.estimate)} {measure} {reference} "
-        f"({values}{span}). {_ending(comparison, metric)}"
-    )
+    span = f" (95 %: {units.ratio_interval(effect.low, effect.high)})" if known else ""
+    return f"{box} {verb}, {units.ratio(effect.estimate)} {_MEASURES[metric.unit]} {reference}{span}."
 
 
 def _ending(comparison: Comparison, metric: Metric) -> str:
-    blocks = "exact" if comparison.exact else f"{comparison.n} blocks"
-    if comparison.verdict is Verdict.SAME:
+    """The verdict; nothing where a size is simply equal."""
+    verdict, blocks = comparison.verdict, "exact" if comparison.exact else f"{comparison.n} blocks"
+    if comparison.exact and comparison.effect.relative and comparison.effect.estimate == 1:
+        return ""
+    if verdict is Verdict.SAME:
         return f"SAME within ±{margin_text(comparison, metric)} ({blocks})."
-    if comparison.verdict is Verdict.INCONCLUSIVE and comparison.needed:
+    if verdict is Verdict.INCONCLUSIVE and comparison.needed:
         return f"INCONCLUSIVE ({blocks}; about {comparison.needed} would decide)."
-    return f"{capital(comparison.verdict)} ({blocks})."
+    if verdict is Verdict.TOO_FEW:
+        return f"No verdict: {_blocks(comparison.n)} too few, {SMALLEST_BLOCKS} are needed."
+    return f"{capital(verdict)} ({blocks})."
 
 
-def _many(box: str, reference: str, family: Sequence[Comparison]) -> str:
-    counts = {verdict: sum(c.verdict is verdict for c in family) for verdict in Verdict}
-    words = ", ".join(f"{count} {_counted(verdict)}" for verdict, count in counts.items() if count)
-    ratios = sorted(c.effect.estimate for c in family if c.effect.relative)
+def _blocks(count: int) -> str:
+    return "1 block is" if count == 1 else f"{count} blocks are"
+
+
+def _many(names: tuple[str, str], family: Sequence[Comparison], metrics: Mapping[str, Metric]) -> str:
+    box, reference = names
     first, *_, last = family[0].series.metric.split(".")
-    spread = f"ratios from {units.ratio(ratios[0])} to {units.ratio(ratios[-1])}" if ratios else "no ratios"
-    blocks = min(c.n for c in family)
-    return (
-        f"{first}.*.{last}: {box} against {reference} in {len(family)} kinds of work: "
-        f"{words}; {spread} ({blocks} blocks)."
-    )
+    ratios = sorted(c.effect.estimate for c in family if c.effect.relative)
+    if not ratios:
+        return f"{box}: {first}.*.{last} in {len(family)} kinds of work, none with a ratio to {reference}."
+    ends = list(dict.fromkeys(units.ratio(ratio) for ratio in (ratios[0], ratios[-1])))
+    measure = _MEASURES[metrics[family[0].series.metric].unit]
+    work = f"{len(family)} kinds of {first.upper() if len(first) < 4 else first} work"
+    return f"{box} takes {' to '.join(ends)} {measure} {reference} for {work}."
+
+
+def _counts(family: Sequence[Comparison]) -> str:
+    """`1 WORSE, 2 SAME (12 blocks).`"""
+    n = min(c.n for c in family)
+    counts = {verdict: sum(c.verdict is verdict for c in family) for verdict in Verdict}
+    if counts[Verdict.TOO_FEW] == len(family):
+        return f"No verdict: {_blocks(n)} too few, {SMALLEST_BLOCKS} are needed."
+    words = (f"{count} {_counted(verdict)}" for verdict, count in counts.items() if count)
+    return f"{', '.join(words)} ({n} blocks)."
 
 
 def _counted(verdict: Verdict) -> str:

@@ -31,6 +31,16 @@ class Axis:
     def all_scaled(self, values: Iterable[float]) -> list[float]:
         return [self.scaled(value) for value in values]
 
+    def around(self, values: Sequence[float]) -> list[float]:
+        """From the smallest to the largest with some room on either side, as plotly wants a range."""
+        given = self.layout.get("range")
+        if given:
+            return list(given)
+        ends = [self.scaled(end) for end in (min(values), max(values))]
+        low, high = map(math.log10, ends) if self.layout.get("type") == "log" else ends
+        room = 0.03 * (high - low) or 0.1
+        return [short(low - room), short(high + room)]
+
 
 def short(value: float) -> float:
     """Seven digits are more than a pixel can show, and half the bytes."""

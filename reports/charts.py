@@ -71,7 +71,7 @@ def stack(panel: Panel, layers: Sequence[tuple[str, str]], title: str) -> Chart:
         "barmode": "stack",
         "legend": marks.LEGEND,
         "xaxis": axis.layout,
-        "yaxis": marks.ticks(places),
+        "yaxis": marks.ticks([escape(box) for box in places]),
         "meta": {"rows": {"yaxis": list(boxes.values())}},
     }
     alt = ", ".join(f"{row.box} {label} {row.median}" for name, label in layers for row in rows[name])
@@ -82,7 +82,8 @@ def ecdf(panel: Panel, name: str, title: str) -> Chart:
     """The share of trials that were done by then. Lost trials are among all: such a curve never reaches one."""
     rows = panel.drawn(name)
     metric = panel.metrics[name]
-    axis = axes.choose([end for row in rows for end in _ends(panel, row)], metric.unit)
+    ends = [end for row in rows for end in _ends(panel, row)]
+    axis = axes.choose(ends, metric.unit)
     traces, words = [], []
     for row in rows:
         assert row.summary is not None
@@ -104,7 +105,7 @@ def ecdf(panel: Panel, name: str, title: str) -> Chart:
         words.append(f"{row.box} half within {row.median}")
     layout = {
         "legend": marks.LEGEND,
-        "xaxis": axis.layout,
+        "xaxis": {**axis.layout, "range": axis.around(ends)},
         "yaxis": {"range": [0, 1.03], "tickformat": ".0%", "zeroline": False, "nticks": 5},
     }
     return marks.finish(traces, layout, title, "; ".join(words), 280)

@@ -136,13 +136,13 @@ def _claim(words: str, readings: Sequence[_Reading]) -> Claim:
     undecided = len(asked) - len(holding) - len(failing)
     only_emulation = all(r.emulated for r in asked)
     if not holding and not failing:
-        note = "only emulation was" if only_emulation else ""
+        note = "only under emulation" if only_emulation else ""
         return Claim(words, Standing.UNMEASURED if only_emulation else Standing.OPEN, measured, note)
     if holding and failing:
         return Claim(words, Standing.PARTLY, measured, _split(holding, failing))
     if holding and undecided:
         return Claim(words, Standing.OPEN, measured, f"{len(holding)} of {len(asked)} hold, the rest is undecided")
-    note = "judged by emulation, which can only be slower" if only_emulation else ""
+    note = "judged under emulation, which can only be slower" if only_emulation else ""
     return Claim(words, Standing.HOLDS if holding else Standing.FAILS, measured, note)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from html import escape
 
 from reports import axes, marks
 from reports.marks import Chart, Part
 from reports.palette import Style
-from reports.tables import Row
+from reports.tables import Row, brief
 from reports.verdicts import Effect
 
 ROW_PX = 26
@@ -33,7 +34,7 @@ def forest(rows: Sequence[Row], styles: Mapping[str, Style], title: str) -> Char
     layout = {
         "shapes": [*bands, _one()],
         "xaxis": axes.ratio(known),
-        "yaxis": marks.ticks(_labels(kept)),
+        "yaxis": marks.ticks([escape(label) for label in _labels(kept)]),
         "annotations": [_verdict(row, y) for y, row in enumerate(kept) if row.verdict],
         "margin": {"l": 8, "r": 130, "t": 8, "b": marks.BOTTOM_PX},
         "meta": {"rows": {"yaxis": [row.key for row in kept]}},
@@ -48,7 +49,7 @@ def _one() -> Part:
 
 def _verdict(row: Row, y: int) -> Part:
     """The word beside the dot: where it lies says how much, this says whether that counts."""
-    word = row.verdict.removeprefix("no verdict: ")
+    word = brief(row.comparison.verdict) if row.comparison else ""
     place = {"x": 1.01, "xref": "paper", "xanchor": "left", "y": y, "yref": "y"}
     return {"text": f"{row.mark} {word}".strip(), "showarrow": False, "font": {"size": 12}, **place}
 

@@ -16,16 +16,18 @@ import msgspec
 from harness.model import Results, Run, Unit
 from reports import answers, csv, page, resample, together, units, verdicts
 from reports.analysis import Analysis, analyse
-from reports.claims import Standing
+from reports.answers import Answer
+from reports.claims import CONTAINER, MACHINE, Standing, evidence_of
 from reports.glance import glances
 from reports.literature import papers
-from reports.pairs import pairs
+from reports.pairs import Pair, pairs
 from reports.palette import styles
 from reports.panels import questions
 from reports.summary import SMALLEST_N
 from reports.systems import systems
-from reports.tables import MARKS, unmeasured
+from reports.tables import MARKS, brief, unmeasured
 from reports.tidy import runtimes
+from reports.verdicts import SMALLEST_BLOCKS, Verdict
 
 MOST_SENTENCES = 16
 """Beyond these the sentences are folded away: the table says the same in less room."""
@@ -61,14 +63,18 @@ def _shown(results: Sequence[Results], analysis: Analysis) -> dict[str, Any]:
     """What is different in every page."""
     runs = analysis.tidy.runs
     looks = styles(runs)
+    against, asked = pairs(analysis, looks), questions(analysis, looks)
     return {
         "version": runs[0].version,
         "analysis": analysis,
         "runs": runs,
         "glances": glances(analysis),
-        "pairs": pairs(analysis, looks),
+        "pairs": against,
+        "between": _between(analysis, against),
+        "first_look": _first_look(analysis),
         "beside": together.beside(analysis),
-        "questions": questions(analysis, looks),
+        "questions": asked,
+        "anchors": {(one.run.id, one.scenario.name): one.anchor for one in asked},
         "papers": papers(analysis),
         "styles": looks,
         "emulated": _emulated(analysis),
@@ -88,6 +94,8 @@ def _ways() -> dict[str, Any]:
         "margin_text": answers.margin_text,
         "side_by_side": together.shown,
         "marks": MARKS,
+        "brief": brief,
+        "smallest_blocks": SMALLEST_BLOCKS,
         "verdicts": verdicts,
         "resample": resample,
         "units": units,
@@ -96,6 +104,26 @@ def _ways() -> dict[str, Any]:
         "most_sentences": MOST_SENTENCES,
         "anchor": page.anchor,
     }
+
+
+def _between(analysis: Analysis, against: Sequence[Pair]) -> list[Answer]:
+    """What the machines of the last run cost beside its containers, question by question."""
+    evidence = evidence_of(analysis.tidy, analysis.summaries, analysis.comparisons)
+    containers, machines = evidence.boxes(CONTAINER), evidence.boxes(MACHINE)
+    found = [
+        answer
+        for pair in against
+        if pair.run.id == evidence.run.id and pair.base in containers and pair.runtime in machines and not pair.emulated
+        for answer in pair.answers
+    ]
+    order = [scenario.name for scenario in evidence.run.scenarios]
+    return sorted(found, key=lambda answer: order.index(answer.scenario))
+
+
+def _first_look(analysis: Analysis) -> bool:
+    """Nothing that is sampled has the blocks for a verdict."""
+    sampled = [one.verdict for one in analysis.comparisons.made if not one.exact]
+    return bool(sampled) and all(verdict in (Verdict.TOO_FEW, Verdict.NO_DIRECTION) for verdict in sampled)
 
 
 def _filters(analysis: Analysis) -> dict[str, list[str]]:

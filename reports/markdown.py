@@ -31,7 +31,9 @@ class MarkdownReport:
     def render(self, results: Sequence[Results]) -> str:
         analysis = analyse(results)
         lines = ["## What the box costs", ""]
-        lines += [f"- {plain(answer.text)}" for answer in analysis.answers] or ["Nothing could be compared."]
+        several = len(analysis.tidy.runs) > 1
+        said = [f"{answer.run}: {answer.text}" if several else answer.text for answer in analysis.answers]
+        lines += [f"- {plain(sentence)}" for sentence in said] or ["Nothing could be compared."]
         for run in analysis.tidy.runs:
             lines += ["", *_run(analysis, run)]
         lines += ["", *_folded("The claim, measured", _claims(analysis))]

@@ -84,12 +84,12 @@ def grid(panel: Panel, names: Sequence[str], sides: Mapping[str, Part]) -> tuple
         drawn = panel.seen(name)
         layout[f"xaxis{number}"] = {**sides[name], "anchor": f"y{number}"}
         layout[f"yaxis{number}"] = {
-            **ticks([row.box for row in drawn]),
+            **ticks(drawn_labels(drawn)),
             "domain": [lower, upper],
             "anchor": f"x{number}",
         }
         layout["meta"]["rows"][f"yaxis{number}"] = [row.key for row in drawn]
-        layout["annotations"] += [_heading(name, upper), *_losses(drawn, number)]
+        layout["annotations"].append(_heading(name, upper))
         top -= height + TITLE_PX
     return layout, inner + BOTTOM_PX + 30
 
@@ -100,11 +100,16 @@ def on(place: int) -> Part:
     return {"xaxis": f"x{number}", "yaxis": f"y{number}"}
 
 
+def drawn_labels(rows: Sequence[Row]) -> list[str]:
+    """A box by its name, with how many of its trials gave no value: no number can place them on the axis."""
+    return [escape(f"{row.box}, {row.missing}" if row.missing else row.box) for row in rows]
+
+
 def ticks(labels: Sequence[str]) -> Part:
-    """A vertical axis with a label a row, the first on top."""
+    """A vertical axis with a label a row, the first on top. The labels are escaped."""
     return {
         "tickvals": list(range(len(labels))),
-        "ticktext": [escape(label) for label in labels],
+        "ticktext": list(labels),
         "ticklabelstandoff": 6,
         "range": [len(labels) - 0.45, -0.55],
         "showgrid": False,
@@ -226,25 +231,6 @@ def finish(traces: Sequence[Part], layout: Part, title: str, alt: str, height: i
             complete[name] = {"gridcolor": GRID, "automargin": True, **part}
     figure = msgspec.json.encode({"data": list(traces), "layout": complete}).decode()
     return Chart(title=title, alt=f"{title}. {alt}.", json=figure, height=height)
-
-
-def _losses(rows: Sequence[Row], number: str) -> list[Part]:
-    """Trials that gave no value, at the end of their row: no number can place them on the axis."""
-    return [
-        {
-            "text": escape(row.lost),
-            "font": {"size": 12, "color": LOST},
-            "showarrow": False,
-            "x": 1,
-            "xref": f"x{number} domain",
-            "xanchor": "right",
-            "y": y,
-            "yref": f"y{number}",
-            "yshift": 12,
-        }
-        for y, row in enumerate(rows)
-        if row.lost
-    ]
 
 
 def _heading(text: str, y: float) -> Part:

@@ -94,7 +94,7 @@ def _pair(analysis: Analysis, run: Run, names: tuple[str, str], styles: Mapping[
         runtime=other,
         box=box,
         emulated=emulated(run, other),
-        chart=forest(found, styles, f"{box} over {base}: all that was measured of both"),
+        chart=forest(found, styles, f"Ratios of {box} to {base}"),
         rows=found,
         answers=tuple(a for a in analysis.answers if a.runtime == other),
     )

@@ -1,7 +1,8 @@
-"""One colour and one symbol per runtime, the same in every chart and table of a report.
+"""One colour and one symbol per runtime: the same in every chart and table, and for those we know in every report.
 
-The hues follow Okabe & Ito's set for colour-blind readers, darkened or lightened until each keeps a contrast of at
-least 3:1 on white and on near-black. Colour never stands alone: every mark is also labelled, and has its own symbol.
+The colours lie as far apart as twelve can that keep a contrast of at least 3:1 on white and on near-black, for readers
+of every kind of colour vision: the smallest distance between any two, as each kind sees them, was made as large as it
+gets. Colour never stands alone: every mark is also labelled, and has its own symbol.
 """
 
 from __future__ import annotations
@@ -19,23 +20,28 @@ class Style:
     symbol: str
 
 
-_STYLES = (
-    Style("#7a7f87", "circle"),
-    Style("#0072b2", "square"),
-    Style("#d55e00", "diamond"),
-    Style("#009e73", "triangle-up"),
-    Style("#c06c9c", "cross"),
-    Style("#9b7700", "star"),
-    Style("#2f8fc9", "hexagon"),
-    Style("#7a5cc0", "pentagon"),
-    Style("#a8623a", "triangle-down"),
-    Style("#5f8a1f", "hourglass"),
-    Style("#d14b72", "bowtie"),
-    Style("#3f8f96", "diamond-tall"),
+_COLOURS = (
+    *("#7a7f87", "#0072b2", "#d55e00", "#3091f2", "#a65342", "#9130f2"),
+    *("#a69063", "#d957d9", "#cc29b1", "#bf73b3", "#997a5c", "#f23091"),
 )
+_SYMBOLS = (
+    *("circle", "square", "diamond", "triangle-up", "cross", "pentagon"),
+    *("star", "hexagon", "hourglass", "triangle-down", "diamond-tall", "bowtie"),
+)
+_KNOWN = ("native", "container", "kvm", "docker", "kvm-full", "tcg", "kvm-micro", "tcg-micro", "tcg-full", "podman")
+"""Each in its place: virtual machines are warm, emulated ones purple."""
 
 
 def styles(runs: Sequence[Run]) -> Mapping[str, Style]:
-    """By order of appearance, so that the reference is always grey and adding a runtime moves nobody's colour."""
-    names = dict.fromkeys(name for run in runs for name in runtimes(run))
-    return {name: _STYLES[place % len(_STYLES)] for place, name in enumerate(names)}
+    """Known runtimes have their own; others take the free ones in order, so that one more moves nobody's colour."""
+    names = list(dict.fromkeys(name for run in runs for name in runtimes(run)))
+    free = iter(
+        [place for place in range(len(names) + len(_KNOWN)) if place >= len(_KNOWN) or _KNOWN[place] not in names]
+    )
+    return {name: _style(_KNOWN.index(name) if name in _KNOWN else next(free)) for name in names}
+
+
+def _style(place: int) -> Style:
+    """Beyond the last, colours begin anew with other symbols."""
+    count = len(_COLOURS)
+    return Style(_COLOURS[place % count], _SYMBOLS[(place + place // count) % count])

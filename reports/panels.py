@@ -98,13 +98,13 @@ def _charts(
     exact = [m.name for m in tables if m.kind is Kind.EXACT and m.better is not Better.NEITHER]
     sampled = [m.name for m in tables if m.kind is Kind.SAMPLED and m.name not in parts]
     compared = [m for m in (*leading, *sampled, *exact) if m in panel.rows and _directed(panel, m)]
-    title = f"Ratio to {reference}; grey is the margin within which nothing counts"
+    title = f"Ratio to {reference}; within the grey margin nothing counts"
     ratios = forest([row for name in dict.fromkeys(compared) for row in panel.drawn(name)], panel.styles, title)
     if ratios:
         yield ratios
     if sampled:
         yield charts.strip(
-            panel, sampled, "Every measurement over its quartiles; on top the median and its 95 % interval"
+            panel, sampled, "Every measurement, over its quartiles; in front the median with its 95 % interval"
         )
     yield from _of_leading(panel, [name for name in leading if name in sampled], parts)
     if len(owners) > 1:
@@ -116,7 +116,7 @@ def _charts(
 def _of_leading(panel: Panel, varying: Sequence[str], parts: Sequence[str]) -> Iterator[Chart]:
     """How the headline is spread, what it is made of, and whether it drifted."""
     if varying and parts and panel.metrics[varying[0]].unit is Unit.SECONDS:
-        yield charts.ecdf(panel, varying[0], f"{varying[0]}: the share of boxes that were there by then")
+        yield charts.ecdf(panel, varying[0], f"{varying[0]}: how many were there by which time")
     if parts:
         layers = [(name, name.split(PHASE)[1]) for name in parts]
         yield charts.stack(panel, layers, "Where the time goes: median phases")

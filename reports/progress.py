@@ -71,7 +71,7 @@ def _lost(panel: Panel, rows: Sequence[Row], y: float) -> list[Part]:
             {
                 "type": "scatter",
                 "mode": "markers",
-                "name": f"✕ {escape(boxes.get(str(runtime), str(runtime)))} lost",
+                "name": f"{escape(boxes.get(str(runtime), str(runtime)))}: lost",
                 "meta": {"key": f"{runtime}|"},
                 "x": group["index"].tolist(),
                 "y": [y] * len(group),

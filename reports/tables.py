@@ -28,6 +28,11 @@ MARKS = {
 }
 
 
+def brief(verdict: Verdict) -> str:
+    """The verdict where there is little room: the page says elsewhere how many blocks it takes."""
+    return "too few blocks" if verdict is Verdict.TOO_FEW else str(verdict)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """A box's line: its summary and comparison where there are any, else `why` not."""
@@ -62,6 +67,11 @@ class Row:
             lost = self.summary.failures + self.summary.timeouts
             return f"✕ {lost} of {self.summary.n + lost} lost" if lost else ""
         return "✕ all lost" if self.why.startswith(("failed", "timeout")) else ""
+
+    @property
+    def missing(self) -> str:
+        """`2 lost`, `all lost`, or nothing: the same in fewer words, beside a name."""
+        return f"{self.summary.failures + self.summary.timeouts} lost" if self.summary and self.lost else self.lost[2:]
 
     @property
     def median(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from harness.model import Better, Results, Run, ScenarioFacts
 from reports.analysis import Analysis, analyse
+from reports.answers import Answer
 from reports.caveats import Caveat, Level
 from reports.tables import Row, rows, unmeasured
 
@@ -29,9 +30,13 @@ class TextReport:
     def render(self, results: Sequence[Results]) -> str:
         analysis = analyse(results)
         lines = [line for run in analysis.tidy.runs for line in (*_run(analysis, run), "")]
-        lines += [line for answer in analysis.answers for line in _wrapped(answer.text, "* ")]
+        lines += [line for answer in analysis.answers for line in _wrapped(_said(analysis, answer), "* ")]
         lines += ["", *(line for caveat in analysis.caveats for line in _caveat(caveat))]
         return "\n".join(line.rstrip() for line in lines).strip() + "\n"
+
+
+def _said(analysis: Analysis, answer: Answer) -> str:
+    return f"{answer.run}: {answer.text}" if len(analysis.tidy.runs) > 1 else answer.text
 
 
 def _run(analysis: Analysis, run: Run) -> Iterator[str]:
