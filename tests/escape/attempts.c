@@ -165,7 +165,7 @@ static long tune_clock(void) {
 	struct timex never = {.modes = ADJ_TICK, .tick = 1};
 	return adjtimex(&never);
 }
-static long load_module(void) { return RAW(SYS_init_module, NULL, 0, ""); }
+static long load_module(void) { return RAW(SYS_init_module, NULL, 4096, ""); }
 static long load_module_file(void) { return RAW(SYS_finit_module, -1, "", 0); }
 static long unload_module(void) { return RAW(SYS_delete_module, "no_such_module", 0); }
 static long swap_on(void) { return RAW(SYS_swapon, "/no/such/file", 0); }

@@ -17,8 +17,8 @@ from harness import images, marks
 from harness.contract import Instance, Workspace
 from harness.model import Image, Spec
 from runtimes.container.driver import ContainerRuntime
+from tests.escape import programs
 
-SOURCES = Path(__file__).parent
 INSIDE = "/.tare/attempts"
 
 Attempt = Callable[..., str]
@@ -26,12 +26,11 @@ Attempt = Callable[..., str]
 
 @pytest.fixture(scope="session")
 def program() -> Iterator[Path]:
-    """The attempts, linked statically: an image needs nothing for them. Where every user may execute them."""
+    """The attempts, where every user may execute them."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         built = Path(folder, "attempts")
-        argv = ["gcc", "-static", "-O1", "-Wall", "-Wextra", "-Werror", "-o", str(built)]
-        subprocess.run([*argv, str(SOURCES / "attempts.c")], check=True)
+        programs.attempts(built)
         built.chmod(0o4755)  # one attempt is about the set-user-ID bit, and the others do not mind
         yield built
 

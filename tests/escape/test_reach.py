@@ -20,7 +20,8 @@ from harness.errors import TrialFailed
 from harness.model import Image, Spec
 from runtimes.container import sealed
 from runtimes.container.driver import ContainerRuntime
-from tests.escape.conftest import INSIDE, SOURCES, Attempt
+from tests.escape import programs
+from tests.escape.conftest import INSIDE, Attempt
 
 pytestmark = pytest.mark.machine
 
@@ -82,11 +83,9 @@ def trap(program: Path, image: Image, tmp_path: Path) -> Image:
     """An image whose first program is whatever starts it, and whose loader is ours."""
     root = tmp_path / "trap"
     shutil.copytree(image.root, root, symlinks=True)
-    argv = ["gcc", "-static-pie", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-O1", "-Wall", "-Werror"]
-    subprocess.run([*argv, "-o", root / "loader", SOURCES / "loader.c"], check=True)
     place = root / loader_of(sys.executable).lstrip("/")
     place.parent.mkdir(parents=True, exist_ok=True)
-    (root / "loader").rename(place)
+    programs.loader(place)
     (root / ".tare/busybox").unlink()
     (root / ".tare/busybox").symlink_to("/proc/self/exe")
     shutil.copy(sys.executable, root / "interpreter")

@@ -21,7 +21,7 @@ NEEDED = ("_pytest", "py.py", "pytest", "pluggy", "iniconfig", "packaging", "msg
 OPENED = ("libseccomp.so.2",)
 """Libraries that are opened by name while running: no ELF file tells of them."""
 MODULES = ("overlay", "bridge", "veth")
-BUSYBOX_SHELL = "/bin/sh"
+PROGRAMS = "/usr/local/bin"
 
 PREPARE = """
 for module in /modules/*; do insmod "$module" || exit 1; done
@@ -36,8 +36,8 @@ ifconfig lo 127.0.0.1 up
 
 def furnish(tree: Path, kernel: Kernel, programs: Iterable[Path] = ()) -> None:
     """Adds to an unpacked `tiny` what the tests need; `programs` are put where PATH finds them."""
-    for folder in ("modules", "usr/local/bin", "lib64"):
-        (tree / folder).mkdir(parents=True, exist_ok=True)
+    for folder in ("/modules", PROGRAMS, "/lib64"):
+        (tree / folder.lstrip("/")).mkdir(parents=True, exist_ok=True)
     _interpreter(tree)
     for room in ROOMS:
         shutil.copytree(ROOT / room, _below(tree, ROOT / room), ignore=shutil.ignore_patterns("__pycache__"))
@@ -45,7 +45,7 @@ def furnish(tree: Path, kernel: Kernel, programs: Iterable[Path] = ()) -> None:
     for number, module in enumerate(initrd.load_order(Path(kernel.modules), MODULES)):
         (tree / "modules" / f"{number:02}-{module.name}").write_bytes(module.read_bytes())
     for program in programs:
-        shutil.copy2(program, tree / "usr/local/bin" / program.name)
+        shutil.copy2(program, tree / PROGRAMS.lstrip("/") / program.name)
     for library in sorted(set(_libraries(tree))):
         target = _below(tree, library)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,8 @@ def _interpreter(tree: Path) -> None:
 
 def _libraries(tree: Path) -> Iterator[Path]:
     """Every shared library that an ELF file in the tree asks this host's loader for, the loader included."""
-    candidates = [*tree.rglob("*.so"), _below(tree, Path(sys.executable).resolve())]
+    executables = (_below(tree, Path(sys.executable).resolve()), *(tree / PROGRAMS.lstrip("/")).iterdir())
+    candidates = [*tree.rglob("*.so"), *executables]
     for file in candidates:
         shown = subprocess.run(["ldd", str(file)], capture_output=True, text=True, check=False).stdout
         yield from map(Path, re.findall(r"(/[^ ]+\.so[^ ]*) \(", shown))
