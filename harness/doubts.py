@@ -4,8 +4,9 @@ metric, and the command that mends it. Nothing is changed; `harness.tune` prints
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from harness.tune import SETTINGS
@@ -13,6 +14,7 @@ from harness.tune import SETTINGS
 BUSY_LOAD = 0.5
 """Per CPU."""
 STEAL = 0.01
+CGROUPS = Path("/sys/fs/cgroup")
 LEAST_FREE_BYTES = 2 << 30
 _GOOD_CLOCKS = ("tsc", "kvm-clock", "arch_sys_counter")
 
@@ -52,7 +54,11 @@ def _load(facts: Mapping[str, Any]) -> Iterator[Doubt]:
 
 def _nesting(facts: Mapping[str, Any]) -> Iterator[Doubt]:
     if facts.get("virtualised"):
-        yield Doubt("this host is itself a virtual machine", "steal and nested traps are in every number", "")
+        yield Doubt(
+            "this host is itself a virtual machine",
+            "steal and nested traps are in every number",
+            "nothing on this side of it: measure on bare metal, or compare only what was measured here",
+        )
     if facts.get("steal_since_boot", 0.0) > STEAL:
         yield Doubt(
             f"the hypervisor below took {facts['steal_since_boot']:.1%} of the time since boot",
@@ -101,9 +107,21 @@ def _cgroups(facts: Mapping[str, Any]) -> Iterator[Doubt]:
         yield Doubt(
             f"cgroup controllers are missing: {', '.join(missing)} (mode {facts.get('cgroup_mode')})",
             "boxes cannot be limited or counted by them",
-            "boot with systemd.unified_cgroup_hierarchy=1, or have them delegated: systemd-run --scope -p Delegate=yes",
+            _enabling(missing, facts),
             "memory.cgroup, cpu.*.host",
         )
+
+
+def _enabling(missing: Sequence[str], facts: Mapping[str, Any]) -> str:
+    """On v2 every folder down to where boxes go must hand a controller on; systemd often keeps cpuset to itself."""
+    parent = facts.get("cgroup_parent")
+    if parent is None:
+        return (
+            "boot with systemd.unified_cgroup_hierarchy=1, or have them delegated: systemd-run --scope -p Delegate=yes"
+        )
+    chain = [str(path) for path in (Path(parent), *Path(parent).parents) if path.is_relative_to(CGROUPS)]
+    words = " ".join(f"+{name}" for name in missing)
+    return f"for d in {' '.join(reversed(chain))}; do echo {words} > $d/cgroup.subtree_control; done"
 
 
 def _clock(facts: Mapping[str, Any]) -> Iterator[Doubt]:

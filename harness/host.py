@@ -31,6 +31,7 @@ _FILES = {
     "vfs_cache_pressure": "/proc/sys/vm/vfs_cache_pressure",
     "dirty_ratio": "/proc/sys/vm/dirty_ratio",
     "nested": "/sys/module/kvm_intel/parameters/nested",
+    "nested_amd": "/sys/module/kvm_amd/parameters/nested",
 }
 _DAEMONS = ("dockerd", "containerd", "crio", "kubelet", "libvirtd", "lxcfs", "snapd", "packagekitd", "unattended-upgr")
 """They do things of their own while one measures."""
@@ -54,6 +55,8 @@ def describe() -> dict[str, Any]:
         "load_1min": os.getloadavg()[0],
         "python": platform.python_version(),
     }
+    if tree.mode == "v2":
+        facts["cgroup_parent"] = str(tree.parents[cgroups.UNIFIED])
     with contextlib.suppress(OSError):
         # Tells hosts of one model apart and says nothing about whose they are.
         facts["host_id"] = hashlib.sha256(b"tare " + Path("/etc/machine-id").read_bytes()).hexdigest()[:12]

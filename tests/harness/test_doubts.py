@@ -63,8 +63,15 @@ def test_a_quiet_host_raises_none() -> None:
 def test_each_fact_raises_its_own(change: dict[str, Any], what: str) -> None:
     (found,) = doubts.doubts(QUIET | change)
     assert what in found.what
-    assert found.effect and found.touches
-    assert found.remedy or found.what == "this host is itself a virtual machine"
+    assert found.effect and found.touches and found.remedy
+
+
+def test_a_controller_systemd_keeps_is_handed_down_from_the_root() -> None:
+    facts = {"cgroup_controllers": ["cpu", "memory", "pids"], "cgroup_parent": "/sys/fs/cgroup/user.slice"}
+    (found,) = doubts.doubts(QUIET | facts)
+    assert found.remedy == (
+        "for d in /sys/fs/cgroup /sys/fs/cgroup/user.slice; do echo +cpuset > $d/cgroup.subtree_control; done"
+    )
 
 
 def test_a_fact_that_cannot_be_read_raises_none() -> None:
