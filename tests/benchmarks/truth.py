@@ -25,6 +25,7 @@ def _rows() -> Iterator[Bench]:
         ):
             yield _with(make, weather)
     yield from (_with(planted_rows.median_coverage, blocks) for blocks in (10, 20, 30))
+    yield from (_with(planted_rows.stopped_coverage, percent) for percent in (5, 2))
     yield from (planted_rows.advice_given, planted_rows.advice_decides)
     yield from (planted_rows.failures_counted, planted_rows.failures_kept_out)
     for delay_ms in real_rows.DELAYS_MS:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 
+from harness.adaptive import FEWEST_BLOCKS, STRIDE, interval, precise
 from harness.model import Results
 from reports import tidy
 from reports.compare import Comparison, compare
 from reports.summary import summarise
 from reports.verdicts import Verdict
 from tests.benchmarks.frame import Row
-from tests.metrology.world import BOXES, LOST_VALUE_S, Experiment, Machine, Weather
+from tests.metrology.world import BOXES, LOST_VALUE_S, METRIC, Experiment, Machine, Weather
 
 REPLICATIONS = range(400)
 BLOCKS = 20
+MOST_BLOCKS = 60
+STOPS = 2000
 DIFFERENT = (Verdict.WORSE, Verdict.BETTER)
 
 
@@ -60,12 +65,31 @@ def median_coverage(blocks: int) -> Row:
     """Of the intervals of all medians, how many hold the true one, as a million draws have it."""
     experiment = Experiment(weather=Weather.CALM, replications=REPLICATIONS, blocks=blocks, seed=blocks, twin=False)
     found = summarise(tidy.read([experiment.perform()[0]]))
-    draws = np.random.default_rng(1)
-    tail = np.where(draws.random(1_000_000) < 0.07, 1 + draws.exponential(0.6, 1_000_000), 1.0)
-    truth = float(np.median(draws.lognormal(0.0, 0.05, 1_000_000) * tail))
+    truth = float(np.median(_values(np.random.default_rng(1), 1_000_000)))
     held = [s.low <= truth * BOXES[s.series.runtime] <= s.high for s in found]
     share = sum(held) / len(held)
     return Row(f"95 % interval of a median, n = {blocks}: covers", "", (share,), at_least=0.93, at_most=0.99)
+
+
+def _values(draws: np.random.Generator, count: int) -> npt.NDArray[np.float64]:
+    """What a calm machine takes, one after the other (see `Machine`)."""
+    tail = np.where(draws.random(count) < 0.07, 1 + draws.exponential(0.6, count), 1.0)
+    return draws.lognormal(0.0, 0.05, count) * tail
+
+
+def stopped_coverage(percent: int) -> Row:
+    """The same where measuring stopped as soon as the interval was so narrow: looking has its price."""
+    draws = np.random.default_rng(2)
+    truth = float(np.median(_values(np.random.default_rng(1), 1_000_000)))
+    held = 0
+    for _ in range(STOPS):
+        values = [float(value) for value in _values(draws, MOST_BLOCKS)]
+        looks = range(FEWEST_BLOCKS, MOST_BLOCKS + 1, STRIDE)
+        n = next((n for n in looks if precise(values[:n], METRIC, percent / 100)), MOST_BLOCKS)
+        low, high = interval(values[:n]) or (math.nan, math.nan)
+        held += low <= truth <= high
+    what = f"95 % interval of a median, stopped within {percent} %: covers"
+    return Row(what, "", (held / STOPS,), at_least=0.93, at_most=0.99)
 
 
 @cache

@@ -41,6 +41,12 @@ def test_the_interval_of_a_median_holds_the_true_one(blocks: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("percent", [5, 2])
+def test_stopping_on_width_costs_little(percent: int) -> None:
+    check(planted_rows.stopped_coverage(percent))
+
+
+@pytest.mark.slow
 def test_who_follows_the_advice_gets_an_answer() -> None:
     check(planted_rows.advice_given())
     check(planted_rows.advice_decides())
