@@ -11,7 +11,6 @@ Every runtime charges its boxes to one and every gauge reads one. Facts this mod
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from harness import cgroupfiles
 from harness.errors import Unsupported
 
 UNIFIED = "unified"
@@ -50,8 +50,8 @@ class Hierarchies:
     @property
     def missing(self) -> tuple[str, ...]:
         """Controllers a limited box needs and this host does not offer us."""
-        needed = ("memory", "cpu", "cpuset", "pids")
-        return tuple(name for name in needed if name not in self.parents and name not in self.v2_controllers)
+        there = self.parents.keys() | self.v2_controllers
+        return tuple(name for name in ("memory", "cpu", "cpuset", "pids") if name not in there)
 
 
 @cache
@@ -123,22 +123,31 @@ class Cgroup:
         return f"Cgroup({self.name!r}, {sorted(self.paths)})"
 
     @classmethod
-    def create(cls, name: str, limits: Limits, controllers: Iterable[str] = ACCOUNTED) -> Cgroup:
-        """Makes the folders and sets the limits. Unsupported when a limit has no controller to enforce it."""
+    def create(cls, name: str, limits: Limits | None, controllers: Iterable[str] = ACCOUNTED) -> Cgroup:
+        """Makes the folders and sets the limits. Unsupported when a limit has no controller to enforce it.
+
+        Without limits makes the v2 folder alone, which is all that a clone needs; `complete` makes the rest meanwhile.
+        """
         host = hierarchies()
         wanted = [key for key in (UNIFIED, *controllers) if key in host.parents]
         if UNIFIED not in host.parents and "freezer" in host.parents:
             wanted.append("freezer")  # on pure v1 the freezer is the only way to kill without a race
         group = cls(name, {key: host.parents[key] / name for key in wanted}, controllers)
-        try:
-            for path in set(group.paths.values()):
-                os.mkdir(path)  # noqa: PTH102 (see _write)
-            group._initialise_cpuset()
-            group.limit(limits)
-        except BaseException:
-            group.remove()
-            raise
+        if UNIFIED in group.paths:
+            os.mkdir(group.paths[UNIFIED])  # noqa: PTH102 (see cgroupfiles.write)
+        if limits is not None:
+            group.complete(limits)
         return group
+
+    def complete(self, limits: Limits) -> None:
+        try:
+            for path in set(self.paths.values()) - {self.paths.get(UNIFIED)}:
+                os.mkdir(path)  # noqa: PTH102 (see cgroupfiles.write)
+            self._initialise_cpuset()
+            self.limit(limits)
+        except BaseException:
+            self.remove()
+            raise
 
     def _file(self, controller: str, v1: str, v2: str) -> Path | None:
         if controller in self.paths:
@@ -160,38 +169,35 @@ class Cgroup:
     def _initialise_cpuset(self) -> None:
         if "cpuset" in self.paths:
             for name in ("cpuset.mems", "cpuset.cpus"):
-                _write(self.paths["cpuset"] / name, (self.paths["cpuset"].parent / name).read_text())
+                cgroupfiles.write(self.paths["cpuset"] / name, (self.paths["cpuset"].parent / name).read_text())
 
     def limit(self, limits: Limits) -> None:
         """Sets every limit that is given; the others stay as they are."""
         if limits.cpuset:
             cpus = ",".join(map(str, limits.cpuset))
-            _write(self._required("cpuset", "cpuset.cpus", "cpuset.cpus"), cpus)
+            cgroupfiles.write(self._required("cpuset", "cpuset.cpus", "cpuset.cpus"), cpus)
         if limits.cpus is not None:
             self._limit_cpu(limits.cpus)
         if limits.memory_bytes is not None:
             self._limit_memory(limits.memory_bytes)
         if limits.pids is not None:
-            _write(self._required("pids", "pids.max", "pids.max"), str(limits.pids))
+            cgroupfiles.write(self._required("pids", "pids.max", "pids.max"), str(limits.pids))
 
     def _limit_cpu(self, cpus: float) -> None:
         quota_us = max(1000, round(cpus * QUOTA_PERIOD_US))
         path = self._required("cpu", "cpu.cfs_quota_us", "cpu.max")
         if path.name == "cpu.max":
-            _write(path, f"{quota_us} {QUOTA_PERIOD_US}")
+            cgroupfiles.write(path, f"{quota_us} {QUOTA_PERIOD_US}")
         else:
-            _write(path.parent / "cpu.cfs_period_us", str(QUOTA_PERIOD_US))
-            _write(path, str(quota_us))
+            cgroupfiles.write(path.parent / "cpu.cfs_period_us", str(QUOTA_PERIOD_US))
+            cgroupfiles.write(path, str(quota_us))
 
     def _limit_memory(self, memory_bytes: int) -> None:
         """Memory and swap together: a box never escapes its limit into swap. Lowering needs memory before memsw."""
         path = self._required("memory", "memory.limit_in_bytes", "memory.max")
-        _write(path, str(memory_bytes))
-        both, swap = path.parent / "memory.memsw.limit_in_bytes", path.parent / "memory.swap.max"
-        if both.exists():
-            _write(both, str(memory_bytes))
-        elif swap.exists():
-            _write(swap, "0")
+        cgroupfiles.write(path, str(memory_bytes))
+        if not cgroupfiles.write_if_there(path.parent / "memory.memsw.limit_in_bytes", str(memory_bytes)):
+            cgroupfiles.write_if_there(path.parent / "memory.swap.max", "0")
 
     def join(self, pid: int) -> None:
         """Moves a process in, all its threads with it. Slow on an idle host (see above): never on a timed path."""
@@ -210,7 +216,7 @@ class Cgroup:
         current = self._file("memory", "memory.usage_in_bytes", "memory.current")
         if current is None:
             return None
-        stat = _flat(current.parent / "memory.stat")
+        stat = cgroupfiles.flat(current.parent / "memory.stat")
         inactive = stat.get("total_inactive_file", stat.get("inactive_file", 0))
         return max(0, int(current.read_text()) - inactive)
 
@@ -219,18 +225,18 @@ class Cgroup:
         if "cpuacct" in self.paths:
             return int((self.paths["cpuacct"] / "cpuacct.usage").read_text()) / 1e9
         if UNIFIED in self.paths:
-            return _flat(self.paths[UNIFIED] / "cpu.stat")["usage_usec"] / 1e6
+            return cgroupfiles.flat(self.paths[UNIFIED] / "cpu.stat")["usage_usec"] / 1e6
         return None
 
     def oom_kills(self) -> int:
         """How many members the kernel killed for memory."""
         path = self._file("memory", "memory.oom_control", "memory.events")
-        return _flat(path).get("oom_kill", 0) if path else 0
+        return cgroupfiles.flat(path).get("oom_kill", 0) if path else 0
 
     def throttled_s(self) -> float:
         """Time the CPU quota held members back."""
         path = self._file("cpu", "cpu.stat", "cpu.stat")
-        stat = _flat(path) if path else {}
+        stat = cgroupfiles.flat(path) if path else {}
         return stat.get("throttled_time", 0) / 1e9 + stat.get("throttled_usec", 0) / 1e6
 
     def kill(self) -> None:
@@ -238,7 +244,7 @@ class Cgroup:
         unified = self.paths.get(UNIFIED)
         if unified is not None and (unified / "cgroup.kill").exists():
             with contextlib.suppress(FileNotFoundError):
-                _write(unified / "cgroup.kill", "1")
+                cgroupfiles.write(unified / "cgroup.kill", "1")
             return
         self._freeze("FROZEN")
         for pid in self.pids():
@@ -256,39 +262,12 @@ class Cgroup:
         give_up = time.monotonic() + deadline_s
         pause_s = 0.0005
         remaining = set(self.paths.values())
-        while remaining := {path for path in remaining if not _rmdir(path)}:
+        while remaining := {path for path in remaining if not cgroupfiles.remove(path)}:
             if time.monotonic() > give_up:
                 raise TimeoutError(f"cgroup {self.name} still has members: {sorted(self.pids())}")
             self.kill()
             time.sleep(pause_s)
             pause_s = min(pause_s * 2, 0.05)
-
-
-def _write(path: Path, text: str) -> None:
-    """One write and no text layer: a start makes a dozen of them, and pathlib's take five times as long."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
-
-
-def _rmdir(path: Path) -> bool:
-    try:
-        os.rmdir(path)  # noqa: PTH106 (as above)
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        if error.errno != errno.EBUSY:
-            raise
-        return False
-    return True
-
-
-def _flat(path: Path) -> dict[str, int]:
-    """A flat-keyed cgroup file: `name number` a line."""
-    pairs = (line.rsplit(" ", 1) for line in path.read_text().splitlines())
-    return {name: int(number) for name, number in pairs}
 
 
 def leftovers(prefix: str) -> dict[str, Cgroup]:

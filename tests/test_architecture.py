@@ -24,7 +24,7 @@ FUNCTION_LINES = 40
 # A module of the harness imports only from rows above its own.
 HARNESS_ROWS = (
     ("errors", "log"),
-    ("model", "packed", "packing", "paths", "proc", "tune"),
+    ("cgroupfiles", "model", "packed", "packing", "paths", "proc", "tune"),
     ("cgroups", "columns", "differences", "marks", "oci", "tarstream"),
     ("attributes", "boxes", "contract", "gate", "within"),
     ("agent", "doubts", "host", "kernels", "layers", "registry", "shelf", "store"),

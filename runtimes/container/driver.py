@@ -77,9 +77,10 @@ class ContainerRuntime:
                 (folder / "upper").chmod(0o755)  # the box's own root: whatever our umask is
                 (folder / "work").mkdir()
                 etc.write(folder / "upper", Path(spec.prepared.image.root), name, spec.network, link)
-            cgroup = Cgroup.create(spec.name, limits(spec), controllers(spec))
+            cgroup = Cgroup.create(spec.name, None, controllers(spec))
             undo.callback(cgroup.remove)
-            process = self._zygote().launch(plan(spec, cgroup, folder, link, command), streams)
+            made = plan(spec, cgroup, str(folder), link, command)
+            process = self._zygote().launch(made, streams, lambda: cgroup.complete(limits(spec)))
             undo.callback(process.close)
             box = Box(cgroup, folder, address_of(spec.network, link), process)
             undo.callback(box.stop)
@@ -87,7 +88,7 @@ class ContainerRuntime:
 
     def join(self, box: Box, spec: Spec, command: Command, streams: Sequence[int]) -> Process:
         """Another program in a box that runs, in all its namespaces and cgroups, as confined as its first one."""
-        joining = plan(spec, box.cgroup, box.folder, None, command)._replace(join=box.process.pid)
+        joining = plan(spec, box.cgroup, str(box.folder), None, command)._replace(join=box.process.pid)
         return self._zygote().launch(joining, streams)
 
     def close(self) -> None:

@@ -9,8 +9,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from harness.errors import TareError, TrialFailed, TrialTimeout, Unsupported
@@ -54,6 +54,8 @@ class Process:
         self.executed_s = 0.0
         self.exit_code: int | None = None
         """Negative: the signal that ended it. None: not ended yet, or the zygote died before it could say."""
+        self.failure = b""
+        """Once it has ended: why its program was not executed, if that is so."""
         self._status = status
         self._pidfd = pidfd
         self._mounts = self._hold_mounts()
@@ -78,9 +80,10 @@ class Process:
             return True
         if not _readable(self._status.fileno(), timeout_s):
             return False
-        death = self._status.recv(DEATH.size)
+        death = self._status.recv(MESSAGE_BYTES)
         if death:
-            (self.exit_code,) = DEATH.unpack(death)
+            (self.exit_code,) = DEATH.unpack_from(death)
+            self.failure = death[DEATH.size :]
         return True
 
     def close(self) -> None:
@@ -123,9 +126,10 @@ class Launcher:
             self.close()
             raise TrialFailed("the zygote did not start", log=self._log_tail())
 
-    def launch(self, plan: Plan, streams: Sequence[int]) -> Process:
+    def launch(self, plan: Plan, streams: Sequence[int], meanwhile: Callable[[], None] = lambda: None) -> Process:
         """Starts a box, returns when its program was executed. `streams`: its stdin, stdout, stderr; stay the caller's.
 
+        `meanwhile` is what is still to be done when the box is on its way, before it is let through to its program.
         TrialFailed names the step that failed; Unsupported when it is the host that lacks something.
         """
         with ExitStack() as ours:
@@ -136,8 +140,19 @@ class Launcher:
                 report, report_end = os.pipe2(os.O_CLOEXEC)
                 theirs.callback(os.close, report_end)
                 ours.callback(os.close, report)
-                self._request(plan, [*streams, report_end, status_end.fileno()])
-            process = self._follow(plan, kept, report)
+                gate = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_SEMAPHORE)
+                theirs.callback(os.close, gate)
+                self._request(plan, [*streams, report_end, gate, status_end.fileno()])
+                try:
+                    meanwhile()
+                except BaseException:
+                    theirs.close()  # else the end of the zygote would not be seen
+                    with suppress(TareError, OSError):
+                        _give_up(self._born(plan, kept, report))
+                    raise
+                os.eventfd_write(gate, 1)
+            process = self._born(plan, kept, report)
+            self._await_exec(plan, process, report)
             ours.pop_all()
             os.close(report)
             return process
@@ -166,8 +181,8 @@ class Launcher:
         except (BrokenPipeError, ConnectionResetError):
             raise TrialFailed(f"{plan.name} could not be requested: the zygote is gone", log=self._log_tail()) from None
 
-    def _follow(self, plan: Plan, status: socket.socket, report: int) -> Process:
-        """Stamps what happens between request and exec, which the kernel tells by closing the report pipe."""
+    def _born(self, plan: Plan, status: socket.socket, report: int) -> Process:
+        """The process, which is on its way to its program."""
         if not _readable(status.fileno(), START_DEADLINE_S):
             raise TrialTimeout(f"{plan.name} was not born within {START_DEADLINE_S:g} s", log=self._log_tail())
         # Not socket.recv_fds: it drops its flags, and the pidfd would be inherited by every program started later.
@@ -177,20 +192,21 @@ class Launcher:
         if not rights:  # there was no number left for its pidfd; nobody else can have its pid before it is reaped
             os.kill(BIRTH.unpack(birth)[1], signal.SIGKILL)
             raise OSError(errno.EMFILE, f"{plan.name} was given up: {os.strerror(errno.EMFILE)}")
-        process = Process(status, birth, *PIDFD.unpack(rights[0][2]))
+        return Process(status, birth, *PIDFD.unpack(rights[0][2]))
+
+    def _await_exec(self, plan: Plan, process: Process, report: int) -> None:
+        """The kernel tells by closing the report pipe."""
         try:
             if not _readable(report, START_DEADLINE_S):
                 raise TrialTimeout(f"{plan.name} was not set up within {START_DEADLINE_S:g} s")
-            failure = os.read(report, MESSAGE_BYTES)
+            failed = os.read(report, 1)
             process.executed_s = time.monotonic()
-            if failure:
-                raise self._failed(plan, failure)
+            if failed:
+                process.ended(END_DEADLINE_S)
+                raise self._failed(plan, process.failure)
         except BaseException:
-            process.kill()
-            process.ended(END_DEADLINE_S)
-            process.close()
+            _give_up(process)
             raise
-        return process
 
     def _failed(self, plan: Plan, encoded: bytes) -> TareError:
         if not encoded:
@@ -218,6 +234,12 @@ def _spawn(control: int, log: Path) -> int:
     defaults = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
     with sealed.interpreter() as program:
         return os.posix_spawn(program, argv, {}, file_actions=actions, setsid=True, setsigmask=(), setsigdef=defaults)
+
+
+def _give_up(process: Process) -> None:
+    process.kill()
+    process.ended(END_DEADLINE_S)
+    process.close()
 
 
 def _readable(descriptor: int, timeout_s: float) -> bool:

@@ -1,14 +1,16 @@
 """A box's network link, spoken to the kernel in its own messages: half a millisecond instead of a library's start.
 
-The zygote asks for the pair and names the box as the owner of one end, so that end is never on the host; the box gives
-its end an address. Nobody deletes a link: it goes with the box's namespace, and asking for it would wait 20–40 ms.
+The zygote asks for the pair and names the box as the owner of one end, so that end is never on the host, and gives it
+an address from within the box's namespace. Nobody deletes a link: it goes with that namespace, and asking for it would
+wait 20–40 ms.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import struct
-from _socket import AF_INET, AF_NETLINK, SOCK_RAW, if_nametoindex, inet_aton, socket
+from _socket import AF_INET, AF_NETLINK, SOCK_DGRAM, SOCK_RAW, if_nametoindex, inet_aton, socket
 
 from runtimes.container.plan import Link
 
@@ -18,7 +20,7 @@ INSIDE = "eth0"
 _NETLINK_ROUTE = 0
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_NEWADDR, _RTM_NEWROUTE = 16, 17, 18, 20, 24
 _REQUEST, _CHANGE, _MAKE = 0x1, 0x1 | 0x4, 0x1 | 0x4 | 0x200 | 0x400  # the last two are acknowledged
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_PID = 1, 3, 10, 18, 19
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 10, 18, 28
 _INFO_KIND, _INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _RTA_OIF, _RTA_GATEWAY = 4, 5
@@ -29,15 +31,17 @@ _LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
 _ROUTE = struct.Struct("=8BI")
 _ANSWER_BYTES = 8192
+_SIOCSIFFLAGS = 0x8914
+_LOOPBACK_UP = struct.pack("16sh14x", b"lo", _IFF_UP)
 
 
-def make_link(link: Link, pid: int) -> None:
-    """A veth pair: one end a port of the bridge and up, the other born in the namespace of that process."""
+def make_link(link: Link, network: int) -> None:
+    """A veth pair: one end a port of the bridge and up, the other born in that network namespace."""
     peer = (
         _LINK.pack(0, 0, 0, 0, 0)  # not up: the kernel refuses that while the pair is not one yet
         + _attribute(_IFLA_IFNAME, INSIDE.encode() + b"\0")
         + _attribute(_IFLA_ADDRESS, hardware_address(link.address))
-        + _number(_IFLA_NET_NS_PID, pid)
+        + _number(_IFLA_NET_NS_FD, network)
     )
     kind = _attribute(_INFO_KIND, b"veth") + _attribute(_INFO_DATA, _attribute(_VETH_INFO_PEER, peer))
     body = (
@@ -50,7 +54,7 @@ def make_link(link: Link, pid: int) -> None:
 
 
 def use_link(link: Link) -> None:
-    """Inside the box: up, with its address and the way to everywhere else."""
+    """In the box's network namespace: up, with its address and the way to everywhere else."""
     index = if_nametoindex(INSIDE)
     own, gateway = inet_aton(link.address), inet_aton(link.gateway)
     size = 32 - link.prefix
@@ -63,24 +67,36 @@ def use_link(link: Link) -> None:
     _ask(up, _message(_RTM_NEWADDR, address), _message(_RTM_NEWROUTE, route))
 
 
-def open_socket() -> int:
-    """A socket that stays the host's wherever it is inherited."""
-    return socket(AF_NETLINK, SOCK_RAW, _NETLINK_ROUTE).detach()
+def use_loopback() -> None:
+    """In the box's network namespace: its loopback up, and every group may open echo sockets, which see echoes only: so
+    `ping` needs no raw socket, which sees all."""
+    any_socket = socket(AF_INET, SOCK_DGRAM)
+    try:
+        fcntl.ioctl(any_socket.fileno(), _SIOCSIFFLAGS, _LOOPBACK_UP)
+    finally:
+        any_socket.close()
+    setting = os.open("/proc/sys/net/ipv4/ping_group_range", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(setting, b"0 2147483647")
+    finally:
+        os.close(setting)
 
 
-def settle(host: int, link: Link) -> None:
-    """Returns when the link carries packets, as seen from that socket of the host's.
+def settle(link: Link) -> None:
+    """Returns when the link carries packets, as seen from the host.
 
     The kernel lets a port forward only in a moment of its own after both ends are up, and drops packets until then: a
     lost first question for an address costs a second. Asked for a link (since Linux 6.8) it does that at once.
     """
-    kernel = socket(AF_NETLINK, SOCK_RAW, _NETLINK_ROUTE, host)
-    name = _attribute(_IFLA_IFNAME, link.name.encode() + b"\0")
-    questions = (_LINK.pack(0, 0, 0, 0, 0) + name, _LINK.pack(0, 0, link.bridge, 0, 0))
-    kernel.sendto(b"".join(_message(_RTM_GETLINK, question, _REQUEST) for question in questions), (0, 0))
-    for _ in questions:
-        kernel.recv(_ANSWER_BYTES)
-    kernel.close()
+    kernel = socket(AF_NETLINK, SOCK_RAW, _NETLINK_ROUTE)
+    try:
+        name = _attribute(_IFLA_IFNAME, link.name.encode() + b"\0")
+        questions = (_LINK.pack(0, 0, 0, 0, 0) + name, _LINK.pack(0, 0, link.bridge, 0, 0))
+        kernel.sendto(b"".join(_message(_RTM_GETLINK, question, _REQUEST) for question in questions), (0, 0))
+        for _ in questions:
+            kernel.recv(_ANSWER_BYTES)
+    finally:
+        kernel.close()
 
 
 def delete_link(name: str) -> None:

@@ -12,8 +12,12 @@ from typing import NamedTuple
 MESSAGE_BYTES = 64 << 10
 """A request must fit one message, whose size the kernel bounds; a plan is about 1 KiB."""
 
-MESSAGE_DESCRIPTORS = 5
-"""What goes with a request: the box's stdin, stdout and stderr, its report pipe, its status socket."""
+MESSAGE_DESCRIPTORS = 6
+"""What goes with a request: the box's stdin, stdout and stderr, its report pipe, its gate, its status socket."""
+
+GATEKEEPERS = 2
+"""How often the gate, an eventfd, must be written to before a new box goes on from its mounts: by the harness when all
+its cgroups and limits are made, and by the zygote when its devices are walled in and its network is there."""
 
 BIRTH = struct.Struct("=dI")
 """First word on a status socket: the monotonic clock when the clone had returned, the pid. Its pidfd comes along."""
@@ -22,7 +26,8 @@ PIDFD = struct.Struct("=i")
 """The descriptor as ancillary data."""
 
 DEATH = struct.Struct("=i")
-"""Last word: the exit code, or the negative number of the signal that ended it."""
+"""Last word: the exit code, or the negative number of the signal that ended it. A `Failure` follows if it was not
+executed."""
 
 
 class Link(NamedTuple):
@@ -38,12 +43,13 @@ class Link(NamedTuple):
 class Plan(NamedTuple):
     """A container to start. All paths are the host's and absolute, but for `argv[0]`.
 
-    `unified` is its v2 cgroup or empty; `early` and `late` are v1 `tasks` files, joined before and after the mounts.
+    `unified` is its v2 cgroup or empty; `tasks` are those files of its v1 cgroups, which may be made a moment later.
     `read_only` is about the root; what is mounted on it (/dev/shm) is not concerned.
     `folder` is where the root is assembled: in the container's own mount namespace, so the host never sees it there.
     `network` is one of the names in network.py; `link` comes with those that have a bridge.
     `user` is its number, its group's and those of further groups; nothing is root. `mounts` are a path of the host, one
     of the box and whether it is read-only. `join` is the first process of a running box to be in; nothing is a new one.
+    `copied` is whether the child must not share the zygote's memory; see machine.py.
     """
 
     name: str
@@ -54,8 +60,7 @@ class Plan(NamedTuple):
     work: str
     folder: str
     unified: str
-    early: tuple[str, ...]
-    late: tuple[str, ...]
+    tasks: tuple[str, ...]
     cpuset: tuple[int, ...]
     read_only: bool
     network: str
@@ -65,6 +70,7 @@ class Plan(NamedTuple):
     terminal: bool = False
     mounts: tuple[tuple[str, str, bool], ...] = ()
     join: int = 0
+    copied: bool = False
 
     def encode(self) -> bytes:
         # marshal knows plain tuples only

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from harness import agent
 from harness.cgroups import ACCOUNTED, UNIFIED, Cgroup, Limits
@@ -15,7 +14,9 @@ from runtimes.container.plan import Link, Plan
 DEFAULT_PIDS = 1024
 """A box that may fork without end takes the host along."""
 
-_JOINED_LATE = ("memory", "cpu", "cpuacct")
+_ROOM_TO_START_BYTES = 16 << 20
+"""With less the kernel might run out of the box's memory before its program is executed; it takes 1 MiB at most."""
+
 _HOSTNAME_CHARACTERS = 64
 _OVERLAY_SYNTAX = ":,\\"
 
@@ -48,16 +49,14 @@ def limits(spec: Spec) -> Limits:
     return Limits(cpuset=spec.cpuset, cpus=spec.cpus, memory_bytes=spec.memory_bytes, pids=pids)
 
 
-def plan(spec: Spec, cgroup: Cgroup, folder: Path, link: Link | None = None, command: Command = AGENT) -> Plan:
+def plan(spec: Spec, cgroup: Cgroup, folder: str, link: Link | None = None, command: Command = AGENT) -> Plan:
     """All that the zygote and its child need to know. Unsupported for what this container cannot do."""
     if spec.network not in KINDS:
         hint = f"there are: {', '.join(KINDS)}"
         raise Unsupported(f"the container has no network of the kind {spec.network!r}", hint=hint)
-    lower, upper, work = spec.prepared.image.root, str(folder / "upper"), str(folder / "work")
+    lower, upper, work = spec.prepared.image.root, f"{folder}/upper", f"{folder}/work"
     if any(sign in path for sign in _OVERLAY_SYNTAX for path in (lower, upper)):
         raise Unsupported(f"overlayfs cannot take the path {lower} or {upper}", hint="set TARE_HOME to a plainer path")
-    v1 = {key: str(path / "tasks") for key, path in cgroup.paths.items() if key != UNIFIED}
-    late = {tasks for key, tasks in v1.items() if key in _JOINED_LATE}
     return Plan(
         name=(command.hostname or spec.name)[:_HOSTNAME_CHARACTERS],
         argv=command.argv,
@@ -65,10 +64,9 @@ def plan(spec: Spec, cgroup: Cgroup, folder: Path, link: Link | None = None, com
         lower=lower,
         upper=upper,
         work=work,
-        folder=str(folder),
+        folder=folder,
         unified=str(cgroup.paths.get(UNIFIED, "")),
-        early=tuple(sorted(set(v1.values()) - late)),
-        late=tuple(sorted(late)),
+        tasks=tuple(sorted({f"{path}/tasks" for key, path in cgroup.paths.items() if key != UNIFIED})),
         cpuset=spec.cpuset,
         read_only=command.read_only,
         network=spec.network,
@@ -77,4 +75,5 @@ def plan(spec: Spec, cgroup: Cgroup, folder: Path, link: Link | None = None, com
         user=command.user,
         terminal=command.terminal,
         mounts=command.mounts,
+        copied=spec.memory_bytes < _ROOM_TO_START_BYTES,
     )

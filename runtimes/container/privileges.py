@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 import os
+import struct
 
 from runtimes.container import syscalls as sys_
+from runtimes.container.calls import Calls, address
+
+_PR_SET_SECCOMP = 22
+_SECCOMP_MODE_FILTER = 2
+_FILTER_PROGRAM = struct.Struct("@HP")
+_INSTRUCTION_BYTES = 8
+_CAPABILITY_VERSION_3 = 0x2008_0522
+_CAPABILITY_HEADER = struct.Struct("=Ii")
+_CAPABILITIES = struct.Struct("=6I")
 
 
 def _last_capability() -> int:
@@ -30,12 +40,17 @@ def bound(mask: int) -> None:
     sys_.prctl(sys_.PR_CAP_AMBIENT, sys_.PR_CAP_AMBIENT_CLEAR_ALL)
 
 
-def keep_only(mask: int) -> None:
+def keep_only(calls: Calls, mask: int) -> None:
     """The last of the five sets: permitted and effective become the mask, inheritable empty."""
-    sys_.capset(mask)
+    low, high = mask & 0xFFFF_FFFF, mask >> 32
+    calls.call(
+        "capset", _CAPABILITY_HEADER.pack(_CAPABILITY_VERSION_3, 0), _CAPABILITIES.pack(low, low, 0, high, high, 0)
+    )
 
 
-def confine(program: bytes) -> None:
+def confine(calls: Calls, program: bytes) -> None:
     """No program gains privileges by being executed any more; then the filter, after which only `execve` comes."""
-    sys_.prctl(sys_.PR_SET_NO_NEW_PRIVS, 1)
-    sys_.load_filter(program)
+    calls.call("prctl", sys_.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    calls.kept.append(program)
+    counted = _FILTER_PROGRAM.pack(len(program) // _INSTRUCTION_BYTES, address(program))
+    calls.call("prctl", _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, counted, 0, 0)

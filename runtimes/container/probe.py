@@ -70,7 +70,7 @@ def _start_canary(workspace: Workspace) -> None:
         undo.callback(cgroup.remove)
         streams = undo.enter_context(Streams())
         try:
-            launcher.launch(plan(spec, cgroup, folder), streams.theirs)
+            launcher.launch(plan(spec, cgroup, str(folder)), streams.theirs)
         except StepFailed as error:
             if not error.failure.step.startswith("execute") or error.failure.errno != errno.ENOENT:
                 raise

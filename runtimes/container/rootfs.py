@@ -10,13 +10,23 @@ look faster at I/O than it is. The price is that the kernel syncs the upper file
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
 from typing import NamedTuple
 
 from runtimes.container import syscalls as sys_
+from runtimes.container.calls import (
+    AT_FDCWD,
+    BUFFER,
+    DEV,
+    MOUNT,
+    MOVE_MOUNT_F_EMPTY_PATH,
+    PTS,
+    SHM,
+    Calls,
+    Place,
+)
 from runtimes.container.plan import Plan
 
 _DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
@@ -35,58 +45,75 @@ _PTS_OPTIONS = (  # 5 is the group tty nearly everywhere
     ("mode", "0620"),
     ("gid", "5"),
 )
+_STATFS_FLAGS = 80
 _SHM_OPTIONS = (("source", "tmpfs"), ("mode", "1777"), ("size", "64m"))
 
 
-def take_mounts(plan: Plan) -> list[int]:
-    """What the box was given of the host's files, while the host's paths still lead there."""
-    return [sys_.clone_tree(source) for source, _, _ in plan.mounts]
+class Given(NamedTuple):
+    """Something of the host's for the box: a mount that is nowhere yet, and where it is to be."""
+
+    mount: int
+    target: str
+    is_folder: bool
 
 
-def place_mounts(plan: Plan, mounts: list[int]) -> None:
-    """From within the box's own root: wherever a link in the image leads, it leads to within it."""
-    for (_, target, read_only), mount in zip(plan.mounts, mounts, strict=True):
-        if read_only:
-            sys_.make_read_only(mount)
-        _make_target(target, is_folder=stat.S_ISDIR(os.fstat(mount).st_mode))
-        sys_.move_mount(mount, target)
+def take_mounts(plan: Plan) -> list[Given]:
+    """What the box was given of the host's files, by the zygote, whose paths are the host's."""
+    given: list[Given] = []
+    try:
+        for source, target, read_only in plan.mounts:
+            mount = sys_.clone_tree(source)
+            given.append(Given(mount, target, stat.S_ISDIR(os.fstat(mount).st_mode)))
+            if read_only:
+                sys_.make_read_only(mount)
+    except BaseException:
+        discard_mounts(given)
+        raise
+    return given
+
+
+def discard_mounts(given: list[Given]) -> None:
+    for mount, _, _ in given:
         os.close(mount)
 
 
-def _make_target(target: str, *, is_folder: bool) -> None:
-    """Missing folders on the way, and at its end what can be mounted on."""
-    parts = target.strip("/").split("/")
-    for count in range(1, len(parts) + is_folder):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir("/" + "/".join(parts[:count]), 0o755)  # noqa: PTH102 (pathlib is not loaded here)
-    if not is_folder:
-        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644))
+def place_mounts(calls: Calls, given: list[Given]) -> None:
+    """From within the box's own root: wherever a link in the image leads, it leads to within it."""
+    for mount, target, is_folder in given:
+        parts = target.strip("/").split("/")
+        for count in range(1, len(parts) + is_folder):
+            path = "/" + "/".join(parts[:count])
+            calls.call("mkdirat", AT_FDCWD, path.encode(), 0o755, expected=errno.EEXIST, doing=path)
+        if not is_folder:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            calls.call("openat", AT_FDCWD, target.encode(), flags, 0o644, doing=target)
+        calls.call("move_mount", mount, b"", AT_FDCWD, target.encode(), MOVE_MOUNT_F_EMPTY_PATH, doing=target)
 
 
-def mount_root(plan: Plan) -> None:
+def mount_root(calls: Calls, plan: Plan) -> None:
     """The image's tree below, the box's own folder on top; devices come from our /dev alone."""
     options = (("source", "overlay"), ("lowerdir", plan.lower), ("upperdir", plan.upper), ("workdir", plan.work))
-    root = sys_.new_filesystem("overlay", options, sys_.MOUNT_ATTR_NODEV)
-    if os.fstatvfs(root).f_flag & os.ST_RDONLY:  # the kernel's answer to a full disk, and never what was asked for
-        raise OSError(errno.EROFS, "overlay: there is no room for its working folder")
-    sys_.move_mount(root, plan.folder)
-    os.close(root)
+    calls.new_filesystem("overlay", options, sys_.MOUNT_ATTR_NODEV)
+    calls.call("fstatfs", 0, BUFFER, on=MOUNT)
+    # Read-only is the kernel's answer to a full disk, and never what was asked for.
+    said = "overlay: there is no room for its working folder"
+    calls.compare(BUFFER + _STATFS_FLAGS, os.ST_RDONLY, 0, errno.EROFS, doing=said)
+    calls.move_mount(plan.folder)
 
 
-def enter_root(plan: Plan) -> None:
+def enter_root(calls: Calls, plan: Plan) -> None:
     """The old root ends up mounted over the new one, where unmounting it needs no folder in the image."""
-    os.chdir(plan.folder)
-    sys_.pivot_root(".", ".")
-    sys_.umount2(".", sys_.MNT_DETACH)
-    os.chdir("/")
+    calls.call("chdir", os.fsencode(plan.folder))
+    calls.call("pivot_root", b".", b".")
+    calls.call("umount2", b".", sys_.MNT_DETACH)
+    calls.call("chdir", b"/")
 
 
-def mount_kernel_views() -> None:
+def mount_kernel_views(calls: Calls) -> None:
     """/proc of the new pid namespace, /sys of the new network namespace, the latter read-only."""
     for kind, attributes in (("proc", _QUIET), ("sysfs", _QUIET | sys_.MOUNT_ATTR_RDONLY)):
-        mount = sys_.new_filesystem(kind, (("source", kind),), attributes)
-        _place(mount, "/proc" if kind == "proc" else "/sys")
-        os.close(mount)
+        calls.new_filesystem(kind, (("source", kind),), attributes)
+        _place(calls, MOUNT, "/proc" if kind == "proc" else "/sys")
 
 
 class Devices(NamedTuple):
@@ -120,37 +147,33 @@ def make_devices() -> Devices:
     return Devices(*made)
 
 
-def place_devices(devices: Devices) -> None:
-    """The descriptors go when the program is executed."""
-    _place(devices.dev, "/dev")
-    sys_.move_mount(devices.pts, "pts", below=devices.dev)
-    sys_.move_mount(devices.shm, "shm", below=devices.dev)
+def place_devices(calls: Calls) -> None:
+    """What is at DEV, PTS and SHM. The descriptors go when the program is executed."""
+    _place(calls, DEV, "/dev")
+    for mount, name in ((PTS, "/dev/pts"), (SHM, "/dev/shm")):
+        calls.move_mount(name, mount=mount)
 
 
-def mount_cgroup_view() -> None:
+def mount_cgroup_view(calls: Calls) -> None:
     """Its own v2 cgroup as the root, read-only. Asked for from its own cgroup namespace, else it is the host's."""
-    view = sys_.new_filesystem("cgroup2", (), _QUIET | sys_.MOUNT_ATTR_RDONLY)
-    sys_.move_mount(view, "/sys/fs/cgroup")
-    os.close(view)
+    calls.new_filesystem("cgroup2", (), _QUIET | sys_.MOUNT_ATTR_RDONLY)
+    calls.move_mount("/sys/fs/cgroup")
 
 
-def protect_root() -> None:
+def protect_root(calls: Calls) -> None:
     """The overlay turns read-only; what is mounted on it stays as it is, so /dev/shm is still there to write to."""
-    sys_.remount("/", sys_.MS_RDONLY | sys_.MS_NODEV)
+    flags = sys_.MS_REMOUNT | sys_.MS_BIND | sys_.MS_RDONLY | sys_.MS_NODEV
+    calls.call("mount", 0, b"/", 0, flags, 0)
 
 
-def make_tmp() -> None:
+def make_tmp(calls: Calls) -> None:
     """/tmp is the image's own, on the overlay; an image without one gets it, since every program expects it."""
-    try:
-        os.mkdir("/tmp", 0o1777)  # noqa: PTH102 (pathlib is not loaded here)
-    except FileExistsError:
-        return
+    calls.call("mkdirat", AT_FDCWD, b"/tmp", 0o1777, expected=errno.EEXIST)
 
 
-def _place(mount: int, path: str) -> None:
+def _place(calls: Calls, mount: Place, path: str) -> None:
     """Mounts on a folder of the image, which a minimal image may lack."""
-    try:
-        sys_.move_mount(mount, path)
-    except FileNotFoundError:
-        os.mkdir(path, 0o755)  # noqa: PTH102 (as above)
-        sys_.move_mount(mount, path)
+    calls.move_mount(path, mount=mount, expected=errno.ENOENT, skip=1)
+    calls.skip(2)
+    calls.call("mkdirat", AT_FDCWD, path.encode(), 0o755, doing=path)
+    calls.move_mount(path, mount=mount)

@@ -8,9 +8,9 @@ Numbers at and above 424 are the same on every architecture, the few below are l
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import struct
+from collections.abc import Sequence
 from ctypes import c_char_p, c_int, c_long, c_size_t, c_ulong, c_void_p
 from typing import Any
 
@@ -20,7 +20,9 @@ CLONE_NEWUTS = 0x0400_0000
 CLONE_NEWIPC = 0x0800_0000
 CLONE_NEWPID = 0x2000_0000
 CLONE_NEWNET = 0x4000_0000
+CLONE_VM = 0x100
 CLONE_PIDFD = 0x1000
+CLONE_CLEAR_SIGHAND = 0x1_0000_0000
 CLONE_INTO_CGROUP = 0x2_0000_0000
 
 MS_RDONLY = 0x1
@@ -35,7 +37,6 @@ MNT_DETACH = 2
 
 FSOPEN_CLOEXEC = 1
 FSMOUNT_CLOEXEC = 1
-MOVE_MOUNT_F_EMPTY_PATH = 4
 MOUNT_ATTR_RDONLY = 0x1
 MOUNT_ATTR_NOSUID = 0x2
 MOUNT_ATTR_NODEV = 0x4
@@ -56,15 +57,11 @@ SIGCHLD = 17
 SIGXFSZ = 25
 AT_FDCWD = -100
 
-_PR_SET_SECCOMP = 22
-_SECCOMP_MODE_FILTER = 2
-_CAPABILITY_VERSION_3 = 0x2008_0522
 _FSCONFIG_SET_STRING = 1
 _FSCONFIG_CMD_CREATE = 6
 _NR_BPF = {"x86_64": 321, "s390x": 351, "ppc64le": 361}.get(os.uname().machine, 280)
 _NR_PIDFD_SEND_SIGNAL = 424
 _NR_OPEN_TREE = 428
-_NR_MOVE_MOUNT = 429
 _NR_FSOPEN = 430
 _NR_FSCONFIG = 431
 _NR_FSMOUNT = 432
@@ -72,28 +69,21 @@ _NR_CLONE3 = 435
 _NR_CLOSE_RANGE = 436
 _NR_MOUNT_SETATTR = 442
 _CLONE_ARGS = struct.Struct("=11Q")
-_CAPABILITY_HEADER = struct.Struct("=Ii")
-_CAPABILITY_SETS = struct.Struct("=6I")
-_FILTER_PROGRAM = struct.Struct("@HP")
 _BPF_PROG_LOAD, _BPF_PROG_ATTACH = 5, 8
 _BPF_LOAD = struct.Struct("=IIQQIIQ88x")
 _BPF_ATTACH = struct.Struct("=IIII112x")
 _LICENCE = b"Apache-2.0"
 _MESSAGE_BYTES = 4096
+_PROT_READ, _PROT_EXEC = 1, 4
 _OPEN_TREE_CLONE, _AT_EMPTY_PATH, _AT_RECURSIVE = 1, 0x1000, 0x8000
 _MOUNT_ATTRIBUTES = struct.Struct("=4Q")  # to set, to clear, propagation, user namespace
 
 _libc = ctypes.PyDLL(None, use_errno=True)
 _libc.prctl.argtypes = [c_int, c_ulong, c_ulong, c_ulong, c_ulong]
-_libc.capset.argtypes = [c_char_p, c_char_p]
 _libc.unshare.argtypes = [c_int]
 _libc.setns.argtypes = [c_int, c_int]
+_libc.mprotect.argtypes = [c_void_p, c_size_t, c_int]
 _libc.mount.argtypes = [c_char_p, c_char_p, c_char_p, c_ulong, c_void_p]
-_libc.umount2.argtypes = [c_char_p, c_int]
-_libc.pivot_root.argtypes = [c_char_p, c_char_p]
-_libc.sethostname.argtypes = [c_char_p, c_size_t]
-_libc.signal.argtypes = [c_int, c_void_p]
-_libc.signal.restype = c_void_p
 
 
 def _raw(name: str, *argtypes: type[Any]) -> ctypes._NamedFuncPointer:
@@ -108,13 +98,13 @@ def _raw(name: str, *argtypes: type[Any]) -> ctypes._NamedFuncPointer:
 _pidfd_send_signal = _raw("pidfd_send_signal", c_int, c_int, c_void_p, c_ulong)
 _open_tree = _raw("open_tree", c_int, c_char_p, c_ulong)
 _mount_setattr = _raw("mount_setattr", c_int, c_char_p, c_ulong, c_char_p, c_size_t)
-_move_mount = _raw("move_mount", c_int, c_char_p, c_int, c_char_p, c_ulong)
 _fsopen = _raw("fsopen", c_char_p, c_ulong)
 _fsconfig = _raw("fsconfig", c_int, c_ulong, c_char_p, c_char_p, c_int)
 _fsmount = _raw("fsmount", c_int, c_ulong, c_ulong)
 _bpf = _raw("bpf", c_int, c_char_p, c_size_t)
 _clone3 = _raw("clone3", c_char_p, c_size_t)
 _close_range = _raw("close_range", c_ulong, c_ulong, c_ulong)
+_any = _raw("syscall", *[c_long] * 6)
 
 
 def _checked(function: ctypes._NamedFuncPointer, *arguments: object) -> int:
@@ -130,18 +120,34 @@ def _address(data: bytes) -> int | None:
     return ctypes.cast(ctypes.c_char_p(data), c_void_p).value
 
 
+def clone_arguments(flags: int, cgroup_fd: int | None) -> tuple[bytes, c_int]:
+    """For `clone3`, and where it will put the pidfd."""
+    pidfd = c_int(-1)
+    flags |= CLONE_PIDFD
+    if cgroup_fd is not None:
+        flags |= CLONE_INTO_CGROUP
+    return _CLONE_ARGS.pack(flags, ctypes.addressof(pidfd), 0, 0, SIGCHLD, 0, 0, 0, 0, 0, cgroup_fd or 0), pidfd
+
+
 def clone3(flags: int, cgroup_fd: int | None = None) -> tuple[int, int]:
     """Like fork, into new namespaces and straight into a v2 cgroup: (0, -1) in the child, (pid, pidfd) in the parent.
 
     The caller must have a single thread, and its child must call nothing that takes a lock another thread could hold.
     """
-    pidfd = c_int(-1)
-    flags |= CLONE_PIDFD
-    if cgroup_fd is not None:
-        flags |= CLONE_INTO_CGROUP
-    arguments = _CLONE_ARGS.pack(flags, ctypes.addressof(pidfd), 0, 0, SIGCHLD, 0, 0, 0, 0, 0, cgroup_fd or 0)
+    arguments, pidfd = clone_arguments(flags, cgroup_fd)
     pid = _checked(_clone3, _NR_CLONE3, arguments, len(arguments))
     return pid, pidfd.value
+
+
+def call(number: int, arguments: Sequence[int]) -> tuple[int, int]:
+    """Any call: what it returned, and 0 or its error."""
+    result: int = _any(number, *arguments)
+    return result, ctypes.get_errno() if result == -1 else 0
+
+
+def make_executable(at: int, size: int) -> None:
+    """Instructions that are complete: from now on they can be run, and not be written any more."""
+    _checked(_libc.mprotect, at, size, _PROT_READ | _PROT_EXEC)
 
 
 def unshare(flags: int) -> None:
@@ -157,26 +163,8 @@ def prctl(option: int, value: int) -> None:
     _checked(_libc.prctl, option, value, 0, 0, 0)
 
 
-def capset(mask: int) -> None:
-    """Effective and permitted become the mask, inheritable empty."""
-    low, high = mask & 0xFFFF_FFFF, mask >> 32
-    header = _CAPABILITY_HEADER.pack(_CAPABILITY_VERSION_3, 0)
-    _checked(_libc.capset, header, _CAPABILITY_SETS.pack(low, low, 0, high, high, 0))
-
-
-def load_filter(program: bytes) -> None:
-    """Binds this process and all it becomes to a seccomp filter. It must have given up new privileges before."""
-    counted = _FILTER_PROGRAM.pack(len(program) // 8, _address(program))
-    _checked(_libc.prctl, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, _address(counted), 0, 0)
-
-
 def pidfd_send_signal(pidfd: int, signal: int) -> None:
     _checked(_pidfd_send_signal, _NR_PIDFD_SEND_SIGNAL, pidfd, signal, None, 0)
-
-
-def default_signal(signal: int) -> None:
-    """Undoes what Python's own start sets: an ignored signal stays ignored across exec."""
-    _libc.signal(signal, None)
 
 
 def close_range(first: int, flags: int) -> None:
@@ -189,21 +177,6 @@ def set_propagation(path: str, flags: int) -> None:
     _checked(_libc.mount, b"none", os.fsencode(path), None, flags, None)
 
 
-def bind_if_there(source: str, target: str) -> bool:
-    """Mounts what is at `source` at `target` too; False, without the cost of an exception, when there is no target."""
-    if _libc.mount(source.encode(), target.encode(), None, MS_BIND, None) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number != errno.ENOENT:
-        raise OSError(number, f"mount: {os.strerror(number)}: {target}")
-    return False
-
-
-def remount(target: str, flags: int) -> None:
-    """Gives the mount at `target` these flags and no others of its own."""
-    _checked(_libc.mount, None, os.fsencode(target), None, MS_REMOUNT | MS_BIND | flags, None)
-
-
 def load_bpf(kind: int, program: bytes) -> int:
     """A program as a descriptor, for `attach_bpf`."""
     request = _BPF_LOAD.pack(kind, len(program) // 8, _address(program), _address(_LICENCE), 0, 0, 0)
@@ -213,19 +186,6 @@ def load_bpf(kind: int, program: bytes) -> int:
 def attach_bpf(program_fd: int, cgroup_fd: int, attach_type: int) -> None:
     request = _BPF_ATTACH.pack(cgroup_fd, program_fd, attach_type, 0)
     _checked(_bpf, _NR_BPF, _BPF_PROG_ATTACH, request, len(request))
-
-
-def umount2(path: str, flags: int) -> None:
-    _checked(_libc.umount2, os.fsencode(path), flags)
-
-
-def pivot_root(new_root: str, put_old: str) -> None:
-    _checked(_libc.pivot_root, os.fsencode(new_root), os.fsencode(put_old))
-
-
-def sethostname(name: str) -> None:
-    encoded = os.fsencode(name)
-    _checked(_libc.sethostname, encoded, len(encoded))
 
 
 def new_filesystem(kind: str, options: tuple[tuple[str, str], ...], attributes: int) -> int:
@@ -270,8 +230,3 @@ def make_read_only(mount_fd: int) -> None:
     wanted = _MOUNT_ATTRIBUTES.pack(MOUNT_ATTR_RDONLY, 0, 0, 0)
     flags = _AT_EMPTY_PATH | _AT_RECURSIVE
     _checked(_mount_setattr, _NR_MOUNT_SETATTR, mount_fd, b"", flags, wanted, len(wanted))
-
-
-def move_mount(mount_fd: int, path: str, *, below: int = AT_FDCWD) -> None:
-    """Puts a mount at `path`, which is relative to the descriptor `below` if that is given."""
-    _checked(_move_mount, _NR_MOVE_MOUNT, mount_fd, b"", below, os.fsencode(path), MOVE_MOUNT_F_EMPTY_PATH)

@@ -16,7 +16,7 @@ from runtimes.container.planning import DEFAULT_PIDS, limits, plan
 
 V1 = {name: Path("/cg", name, "box") for name in ("memory", "cpu", "cpuacct", "cpuset", "pids")}
 V2 = {"unified": Path("/cg/unified/box")}
-FOLDER = Path("/scratch/box")
+FOLDER = "/scratch/box"
 
 
 def spec(root: str = "/store/tree", **changes: object) -> Spec:
@@ -31,29 +31,27 @@ def test_a_box_always_has_a_bound_on_its_processes() -> None:
     assert limits(given) == Limits(cpuset=(1,), cpus=0.5, memory_bytes=1 << 20, pids=7)
 
 
-def test_on_a_hybrid_host_the_clone_joins_v2_and_the_child_v1_in_two_steps() -> None:
+def test_on_a_hybrid_host_the_clone_joins_v2_and_the_child_v1() -> None:
     made = plan(spec(), Cgroup("box", V1 | V2), FOLDER)
     assert made.unified == "/cg/unified/box"
-    assert made.early == ("/cg/cpuset/box/tasks", "/cg/pids/box/tasks")
-    assert made.late == ("/cg/cpu/box/tasks", "/cg/cpuacct/box/tasks", "/cg/memory/box/tasks")
+    assert made.tasks == tuple(f"/cg/{name}/box/tasks" for name in ("cpu", "cpuacct", "cpuset", "memory", "pids"))
 
 
 def test_on_a_v2_host_the_clone_has_joined_all() -> None:
     made = plan(spec(), Cgroup("box", V2), FOLDER)
-    assert (made.unified, made.early, made.late) == ("/cg/unified/box", (), ())
+    assert (made.unified, made.tasks) == ("/cg/unified/box", ())
 
 
-def test_on_a_v1_host_the_freezer_comes_early_since_it_is_what_kills() -> None:
+def test_on_a_v1_host_the_freezer_is_joined_since_it_is_what_kills() -> None:
     made = plan(spec(), Cgroup("box", V1 | {"freezer": Path("/cg/freezer/box")}), FOLDER)
     assert made.unified == ""
-    assert "/cg/freezer/box/tasks" in made.early
+    assert "/cg/freezer/box/tasks" in made.tasks
 
 
-def test_controllers_mounted_together_are_joined_once_and_late() -> None:
+def test_controllers_mounted_together_are_joined_once() -> None:
     together = Path("/cg/cpu,cpuset/box")
     made = plan(spec(), Cgroup("box", {"cpu": together, "cpuset": together, "pids": Path("/cg/pids/box")}), FOLDER)
-    assert made.early == ("/cg/pids/box/tasks",)
-    assert made.late == ("/cg/cpu,cpuset/box/tasks",)
+    assert made.tasks == ("/cg/cpu,cpuset/box/tasks", "/cg/pids/box/tasks")
 
 
 def test_a_plan_says_what_every_runtime_starts_and_survives_the_journey() -> None:

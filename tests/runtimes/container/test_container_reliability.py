@@ -32,6 +32,7 @@ __all__ = ["victim_mark"]
 SpecFactory = Callable[..., Spec]
 TRUE = Command(("/bin/true",), (("PATH", "/bin"),))
 SETTLE_S = 10.0
+QUIET_S = 0.1
 WARM_UP, STARTS, THREADS, STARTS_PER_THREAD = 200, 1000, 32, 200
 
 
@@ -50,7 +51,9 @@ class Residue:
 
     @classmethod
     def now(cls, workspace: Workspace) -> Residue:
+        """Once the zygote has made what the next box needs, for which it waits until it has nothing else to do."""
         (zygote,) = zygotes_of(workspace)
+        threading.Event().wait(QUIET_S)
         return cls(
             descriptors=len(os.listdir("/proc/self/fd")),  # noqa: PTH208 (as it is at once)
             zygote_descriptors=len(os.listdir(f"/proc/{zygote}/fd")),  # noqa: PTH208
