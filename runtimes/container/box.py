@@ -24,9 +24,13 @@ class Box:
         return self.cgroup.name
 
     def stop(self) -> None:
-        """Kills everything in it, waits until the kernel has taken it apart, and removes its cgroup. Harmless twice."""
-        self.cgroup.kill()
-        self.process.kill()
-        if not self.process.ended(END_DEADLINE_S):
-            raise TrialTimeout(f"{self.name} did not end within {END_DEADLINE_S:g} s of being killed")
+        """Kills everything in it, waits until the kernel has taken it apart, and removes its cgroup. Harmless twice.
+
+        Where the first process has ended, the kernel has killed the others.
+        """
+        if not self.process.ended(0):
+            self.cgroup.kill()
+            self.process.kill()
+            if not self.process.ended(END_DEADLINE_S):
+                raise TrialTimeout(f"{self.name} did not end within {END_DEADLINE_S:g} s of being killed")
         self.cgroup.remove()

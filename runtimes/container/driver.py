@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -68,14 +69,14 @@ class ContainerRuntime:
         with ExitStack() as undo:
             folder = self._workspace.scratch / spec.name
             with _room_on(self._workspace.scratch):
-                folder.mkdir(parents=True)
+                os.makedirs(folder)  # noqa: PTH103 (pathlib's ways take a tenth of a millisecond here)
             undo.callback(_remove, folder)
             link = undo.enter_context(self._network.linked(spec.name, spec.network))
             name = command.hostname or spec.name
             with _room_on(self._workspace.scratch):
-                (folder / "upper").mkdir()
-                (folder / "upper").chmod(0o755)  # the box's own root: whatever our umask is
-                (folder / "work").mkdir()
+                for part in ("upper", "work"):
+                    os.mkdir(f"{folder}/{part}")  # noqa: PTH102 (as above)
+                os.chmod(f"{folder}/upper", 0o755)  # noqa: PTH101 (the box's own root: whatever our umask is)
                 etc.write(folder / "upper", Path(spec.prepared.image.root), name, spec.network, link)
             cgroup = Cgroup.create(spec.name, None, controllers(spec))
             undo.callback(cgroup.remove)
@@ -128,8 +129,8 @@ def _remove(folder: Path) -> None:
     """Empty ones first: that is quick, and needs no descriptor, of which there may be none left."""
     for part in ("work/work", "work", "upper", ""):
         with contextlib.suppress(OSError):
-            (folder / part).rmdir()
-    if folder.exists():
+            os.rmdir(f"{folder}/{part}")  # noqa: PTH106 (as above)
+    with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(folder)
 
 

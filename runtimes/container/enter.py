@@ -62,7 +62,9 @@ class Ways:
         self._folders: dict[str, int] = {}
         self.begin = _begin(lifeline).keep()
         self.furnish = _furnish().keep()
+        self.view = tuple(_leave_cgroups(unified=unified).keep() for unified in (False, True))
         self.protect = _protect().keep()
+        self.settle = _settle().keep()
         self.end = _end(filter_).keep()
 
     def into_new(self, plan: Plan, descriptors: Descriptors, around: Around) -> Sequence[Calls]:
@@ -82,14 +84,10 @@ class Ways:
             inside.call("read", descriptors.gate, BUFFER, 8)
         inside.compare(ERROR_MET, -1, 0, errno.EIO)
         self._join_cgroups(inside, plan)
-        inside.step("leave the host's cgroup namespace")
-        inside.call("unshare", sys_.CLONE_NEWCGROUP)
-        if plan.unified:
-            rootfs.mount_cgroup_view(inside)
         inside.step("name itself")
         name = os.fsencode(plan.name)
         inside.call("sethostname", name, len(name))
-        parts = [self.begin, outside, self.furnish, inside, self.protect]
+        parts = [self.begin, outside, self.furnish, inside, self.view[bool(plan.unified)], self.protect]
         if plan.read_only:
             rootfs.protect_root(last)
         return [*parts, *self._into_program(last, plan, descriptors)]
@@ -124,16 +122,13 @@ class Ways:
 
     def _into_program(self, calls: Calls, plan: Plan, descriptors: Descriptors) -> Sequence[Calls]:
         calls.step("become an ordinary process")
-        calls.call("umask", 0o022)
         program.take_streams(calls, plan, descriptors[:3])
-        calls.step("give up privileges")
-        privileges.keep_only(calls, capabilities.DEFAULT)
-        calls.step(f"become its user in {plan.working_dir or '/'}")
-        program.become_user(calls, plan)
-        last = Calls()
+        user, last = Calls(), Calls()
+        user.step(f"become its user in {plan.working_dir or '/'}")
+        program.become_user(user, plan)
         last.step(f"execute {plan.argv[0]}")
         program.execute(last, plan)
-        return [calls, self.end, last]
+        return [calls, self.settle, user, self.end, last]
 
 
 def _begin(lifeline: Lifeline) -> Calls:
@@ -161,6 +156,24 @@ def _protect() -> Calls:
     calls = Calls()
     calls.step("make read-only what it must not change")
     masks.protect(calls)
+    return calls
+
+
+def _leave_cgroups(*, unified: bool) -> Calls:
+    calls = Calls()
+    calls.step("leave the host's cgroup namespace")
+    calls.call("unshare", sys_.CLONE_NEWCGROUP)
+    if unified:
+        rootfs.mount_cgroup_view(calls)
+    return calls
+
+
+def _settle() -> Calls:
+    calls = Calls()
+    calls.step("become an ordinary process")
+    program.leave_nothing(calls)
+    calls.step("give up privileges")
+    privileges.keep_only(calls, capabilities.DEFAULT)
     return calls
 
 

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -177,7 +178,8 @@ class Launcher:
 
     def _request(self, plan: Plan, descriptors: list[int]) -> None:
         try:
-            socket.send_fds(self._control, [plan.encode()], descriptors)
+            rights = struct.pack(f"={len(descriptors)}i", *descriptors)
+            self._control.sendmsg([plan.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         except (BrokenPipeError, ConnectionResetError):
             raise TrialFailed(f"{plan.name} could not be requested: the zygote is gone", log=self._log_tail()) from None
 

@@ -30,7 +30,7 @@ _MISSING = (errno.ENOENT, errno.ENOTDIR)
 
 
 def take_streams(calls: Calls, plan: Plan, streams: tuple[int, int, int]) -> None:
-    """A session of its own, standard streams, no other descriptor, no signal ignored.
+    """A session of its own, and standard streams.
 
     With a terminal, the first stream is a socket over which its other end goes to whoever asked for the box.
     """
@@ -40,6 +40,11 @@ def take_streams(calls: Calls, plan: Plan, streams: tuple[int, int, int]) -> Non
         calls.call("ioctl", 0, _TIOCSCTTY, 0, on=TERMINAL)
     for target, source in enumerate(streams):
         calls.call("dup3", source, target, 0, on=TERMINAL if plan.terminal else 0)
+
+
+def leave_nothing(calls: Calls) -> None:
+    """No descriptor but the streams, no mask of ours, no signal ignored."""
+    calls.call("umask", 0o022)
     calls.call("close_range", 3, 0xFFFF_FFFF, sys_.CLOSE_RANGE_CLOEXEC)
     for signal in (sys_.SIGPIPE, sys_.SIGXFSZ):  # which Python's own start sets; ignored they stay so across exec
         calls.call("rt_sigaction", signal, _DEFAULT_ACTION, 0, _SIGNAL_SET_BYTES)
