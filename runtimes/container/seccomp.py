@@ -1,9 +1,12 @@
 """The filter of a box's system calls, from names to the bytes the kernel loads: made once, in the harness, and kept.
 
 The filter lets pass what allowed.py names and answers "not permitted" to everything else it could have named. It has
-two parts. libseccomp makes the long one, as a binary tree for this machine's own architecture; a program for another
-one (32-bit, say) is killed at its first call. In front of it stand a few instructions of our own, for what libseccomp
-cannot say:
+two parts. libseccomp makes the last one, for this machine's own architecture, with the calls whose arguments matter; a
+program for another one (32-bit, say) is killed at its first call. In front of it stand instructions of our own, for
+what libseccomp cannot say:
+  * what is allowed or not whatever its arguments are is found by halving a list of ranges of numbers. libseccomp's tree
+    gives the same answers, but is longer and takes more steps, and when a filter is loaded the kernel translates all of
+    it and tries every number there is: a tenth of a millisecond of every start;
   * a number beyond all that the list knows is answered "no such call", which every program that tries something new is
     prepared for (x32 calls have such numbers too);
   * `ioctl` must not push characters into a terminal or drive a console. The kernel looks at the lower half of the
@@ -21,6 +24,7 @@ import os
 import struct
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from ctypes import c_char_p, c_int, c_uint, c_uint32, c_uint64, c_void_p
 from pathlib import Path
 
@@ -42,9 +46,26 @@ _TIOCLINUX = 0x541C
 
 # Classic BPF: code, jump if true, jump if false, operand. The data are struct seccomp_data: number, architecture, …
 _INSTRUCTION = struct.Struct("=HBBI")
-_LOAD, _IF_EQUAL, _IF_GREATER, _RETURN = 0x20, 0x15, 0x25, 0x06
+_LOAD, _JUMP, _IF_EQUAL, _IF_GREATER, _IF_AT_LEAST, _RETURN = 0x20, 0x05, 0x15, 0x25, 0x35, 0x06
+_LONGEST_SKIP = 256
 _NUMBER_AT, _ARCHITECTURE_AT = 0, 4
 _SECOND_ARGUMENT_AT = 24 if sys.byteorder == "little" else 28  # its lower half
+
+_Instruction = tuple[int, int, int, int]
+_Answer = tuple[_Instruction, ...]
+"""What is done when the number is known."""
+
+_REFUSED: _Answer = ((_RETURN, 0, 0, _ERRNO | errno.EPERM),)
+_TREE: _Answer = ((_JUMP, 0, 0, 0xFFFF_FFFF),)
+"""To the tree, however far that is."""
+
+_IOCTL: _Answer = (
+    (_LOAD, 0, 0, _SECOND_ARGUMENT_AT),
+    (_IF_EQUAL, 2, 0, _TIOCSTI),
+    (_IF_EQUAL, 1, 0, _TIOCLINUX),
+    (_RETURN, 0, 0, _ALLOW),
+    (_RETURN, 0, 0, _ERRNO | errno.EPERM),
+)
 
 
 class _Comparison(ctypes.Structure):
@@ -104,27 +125,28 @@ def _compile(library: ctypes.CDLL) -> bytes:
     try:
         _checked(library.seccomp_attr_set(context, _ATTRIBUTE_BADARCH, _KILL_PROCESS))
         _checked(library.seccomp_attr_set(context, _ATTRIBUTE_OPTIMIZE, _BINARY_TREE))
-        numbers = _add_rules(library, context)
+        answers = _add_rules(library, context)
         with tempfile.TemporaryFile() as file:
             _checked(library.seccomp_export_bpf(context, file.fileno()))
             file.seek(0)
             tree = file.read()
     finally:
         library.seccomp_release(context)
-    ioctl = library.seccomp_syscall_resolve_name(b"ioctl")
-    return _preamble(library.seccomp_arch_native(), max(numbers), ioctl) + tree
+    answers[library.seccomp_syscall_resolve_name(b"ioctl")] = _IOCTL
+    return _front(library.seccomp_arch_native(), answers) + tree
 
 
-def _add_rules(library: ctypes.CDLL, context: int) -> set[int]:
-    """Puts the list into libseccomp's words; returns every number it knew."""
-    numbers: set[int] = set()
+def _add_rules(library: ctypes.CDLL, context: int) -> dict[int, _Answer]:
+    """Puts what depends on arguments into libseccomp's words; returns how every number it knew is answered."""
+    answers: dict[int, _Answer] = {}
 
     def add(action: int, name: str, *comparisons: _Comparison) -> None:
         number = library.seccomp_syscall_resolve_name(name.encode())
         if number >= 0:  # negative: not on this architecture, or younger than the library
-            numbers.add(number)
-            array = (_Comparison * len(comparisons))(*comparisons)
-            _checked(library.seccomp_rule_add_array(context, action, number, len(comparisons), array))
+            answers[number] = _TREE if comparisons else ((_RETURN, 0, 0, action),)
+            if comparisons:
+                array = (_Comparison * len(comparisons))(*comparisons)
+                _checked(library.seccomp_rule_add_array(context, action, number, len(comparisons), array))
 
     for name in allowed.FREELY:
         add(_ALLOW, name)
@@ -136,24 +158,41 @@ def _add_rules(library: ctypes.CDLL, context: int) -> set[int]:
         add(_ALLOW, "personality", _Comparison(0, _EQUAL, personality, 0))
     flags_at = 1 if os.uname().machine == "s390x" else 0  # which has them in the other order
     add(_ALLOW, "clone", _Comparison(flags_at, _MASKED_EQUAL, allowed.NAMESPACE_FLAGS, 0))
-    return numbers
+    return answers
 
 
-def _preamble(architecture: int, last: int, ioctl: int) -> bytes:
+def _front(architecture: int, answers: Mapping[int, _Answer]) -> bytes:
     """What is decided before libseccomp's tree, which begins right after the last instruction here."""
-    instructions = (
+    last = max(answers)
+    code = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
-        (_IF_EQUAL, 0, 8, architecture),  # another one: to the tree, which kills
+        (_IF_EQUAL, 1, 0, architecture),
+        _TREE[0],  # another one: to the tree, which kills
         (_LOAD, 0, 0, _NUMBER_AT),
-        (_IF_GREATER, 4, 0, last),
-        (_IF_EQUAL, 0, 5, ioctl),
-        (_LOAD, 0, 0, _SECOND_ARGUMENT_AT),
-        (_IF_EQUAL, 2, 0, _TIOCSTI),
-        (_IF_EQUAL, 1, 2, _TIOCLINUX),
+        (_IF_GREATER, 0, 1, last),
         (_RETURN, 0, 0, _ERRNO | errno.ENOSYS),
-        (_RETURN, 0, 0, _ERRNO | errno.EPERM),
-    )
-    return b"".join(_INSTRUCTION.pack(*instruction) for instruction in instructions)
+    ]
+    code += _search(_ranges([answers.get(number, _REFUSED) for number in range(last + 1)]))
+    for at, instruction in enumerate(code):
+        if instruction == _TREE[0]:
+            code[at] = (_JUMP, 0, 0, len(code) - at - 1)
+    return b"".join(_INSTRUCTION.pack(*instruction) for instruction in code)
+
+
+def _ranges(answers: Sequence[_Answer]) -> list[tuple[int, _Answer]]:
+    """The first number of each run of equal answers."""
+    return [(at, answer) for at, answer in enumerate(answers) if not at or answers[at - 1] != answer]
+
+
+def _search(ranges: Sequence[tuple[int, _Answer]]) -> list[_Instruction]:
+    """From the number to its range's answer."""
+    if len(ranges) == 1:
+        return list(ranges[0][1])
+    half = len(ranges) // 2
+    below, above = _search(ranges[:half]), _search(ranges[half:])
+    if len(below) < _LONGEST_SKIP:
+        return [(_IF_AT_LEAST, len(below), 0, ranges[half][0]), *below, *above]
+    return [(_IF_AT_LEAST, 0, 1, ranges[half][0]), (_JUMP, 0, 0, len(below)), *below, *above]
 
 
 def _checked(status: int) -> None:
