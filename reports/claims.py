@@ -155,11 +155,15 @@ def _measured(readings: Sequence[_Reading]) -> tuple[str, ...]:
 
 
 def _split(holding: Sequence[_Reading], failing: Sequence[_Reading]) -> str:
-    """Where it holds and where not: by kind of work when that alone decides, else by box."""
+    """Where it holds and where not: by kind of work when that alone decides, else by box, else by both."""
     good, bad = {r.work for r in holding}, {r.work for r in failing}
     if all((*good, *bad)) and not good & bad:
         return f"the work is {_listed([r.work for r in holding])}, not {_listed([r.work for r in failing])}"
-    boxes = [_listed([f"{r.box} {r.work}".rstrip() for r in readings]) for readings in (holding, failing)]
+    split = {r.box for r in holding} & {r.box for r in failing}
+    boxes = [
+        _listed([f"{r.box} {r.work}".rstrip() if r.box in split else r.box for r in readings])
+        for readings in (holding, failing)
+    ]
     return f"the box is {boxes[0]}, not {boxes[1]}"
 
 

@@ -103,6 +103,7 @@ def _ways() -> dict[str, Any]:
         "unmeasured": unmeasured,
         "most_sentences": MOST_SENTENCES,
         "anchor": page.anchor,
+        "heading": page.heading,
     }
 
 
@@ -164,8 +165,10 @@ def _fact(name: str, value: Any) -> str:
     if unit and isinstance(value, int | float):
         return units.value(float(value), unit)
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value) or "none"
 
 
 def _downloads(results: Sequence[Results], analysis: Analysis) -> Mapping[str, str]:

@@ -16,7 +16,7 @@ from importlib import resources
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 PLOTLY = "4.1.1"
 """The release of plotly.js."""
@@ -45,6 +45,20 @@ def anchor(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
 
 
+def heading(name: str) -> str:
+    """A scenario's name for people: `boot-service` → `Boot service`, `cpu` → `CPU`."""
+    words = name.replace("-", " ")
+    return words.upper() if len(words) <= 3 else words[:1].upper() + words[1:]
+
+
+def coded(text: str) -> Markup:
+    """Text in which what stands between backticks is a command; the rest stays text."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
+
+
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("reports", "templates"),
@@ -53,6 +67,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["coded"] = coded
     environment.filters["packed"] = lambda text: packed(text.encode())
     return environment
 

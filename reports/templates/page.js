@@ -158,7 +158,7 @@ window.addEventListener("hashchange", () => {
   if ([...query].length) choose(query);
   goTo(name);
 });
-for (const link of document.querySelectorAll('nav a[href^="#"]')) {
+for (const link of document.querySelectorAll('a[href^="#"]:not(.skip)')) {
   link.addEventListener("click", (event) => {
     event.preventDefault();
     const name = link.getAttribute("href").slice(1);
