@@ -96,6 +96,11 @@ def test_the_clock_shows_what_it_is_told() -> None:
     assert clock() - 0.0 == 0.30000000000000004
 
 
+@pytest.mark.parametrize("language", ["python", "sh"])
+def test_the_readme_shows_the_same_example(language: str) -> None:
+    assert f"```{language}\n{block('pytest.md', language)}```" in (DOCS.parent / "README.md").read_text()
+
+
 @pytest.mark.machine
 @pytest.mark.slow
 def test_the_example_of_the_documents_works_as_pasted(tmp_path: Path) -> None:
