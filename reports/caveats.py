@@ -262,10 +262,18 @@ def several_runs(tidy: Tidy) -> Iterator[Caveat]:
             so = "their numbers are not comparable" if deciding(tidy.runs[0], run) else "their numbers may too"
             yield Caveat(
                 level=Level.DOUBT,
-                text=f"{run.id} and {tidy.runs[0].id} differ in {', '.join(other)}: {so}.",
+                text=f"{run.id} and {tidy.runs[0].id} differ in {', '.join(_together(other))}: {so}.",
                 remedy="Compare ratios inside each run only.",
                 across=True,
             )
+
+
+def _together(differences: Sequence[str]) -> list[str]:
+    """Each, but the definitions of metrics as one."""
+    lead = "definition of "
+    defined = [name.removeprefix(lead) for name in differences if name.startswith(lead)]
+    others = [name for name in differences if not name.startswith(lead)]
+    return [*others, f"the definitions of {_few(defined)}"] if len(defined) > 1 else list(differences)
 
 
 def _few(names: Sequence[str]) -> str:

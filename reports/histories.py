@@ -14,6 +14,8 @@ from reports.marks import Chart, Part
 from reports.palette import Style
 from reports.tidy import Tidy
 
+MOST_DATES = 6
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
@@ -35,8 +37,7 @@ def chart(data: Tidy, metric: Metric, points: Sequence[Point], styles: Mapping[s
     layout = {
         "legend": marks.LEGEND,
         "xaxis": {
-            "tickvals": list(places.values()),
-            "ticktext": [escape(run.started_at[:10]) for run in data.runs],
+            **_dates(data.runs),
             "range": [-0.5, len(places) - 0.5],
             "showgrid": False,
             "zeroline": False,
@@ -47,6 +48,14 @@ def chart(data: Tidy, metric: Metric, points: Sequence[Point], styles: Mapping[s
     shown = (f"{p.box} {units.value(p.numbers[0], metric.unit)} in {p.run}" for p in points)
     slow = "; emulation" if points[0].emulated else ""
     return marks.finish(traces, layout, f"{metric.name}, run by run{slow}", "; ".join(shown), 300)
+
+
+def _dates(runs: Sequence[Run]) -> Part:
+    """Of as many runs as have room; with the time where two runs are of one day."""
+    days = [run.started_at[:10] for run in runs]
+    words = days if len(set(days)) == len(days) else [run.started_at[5:16].replace("T", " ") for run in runs]
+    places = range(0, len(runs), len(runs) // MOST_DATES + 1)
+    return {"tickvals": list(places), "ticktext": [escape(words[place]) for place in places], "tickangle": 0}
 
 
 def _line(

@@ -72,6 +72,7 @@ def _shown(results: Sequence[Results], analysis: Analysis) -> dict[str, Any]:
         "pairs": against,
         "between": _between(analysis, against),
         "first_look": _first_look(analysis),
+        "answered": _by_question(analysis.answers),
         "beside": together.beside(analysis),
         "questions": asked,
         "anchors": {(one.run.id, one.scenario.name): one.anchor for one in asked},
@@ -107,6 +108,12 @@ def _ways() -> dict[str, Any]:
     }
 
 
+def _by_question(found: Sequence[Answer]) -> list[Answer]:
+    """Several runs' sentences about one question stand together."""
+    order = list(dict.fromkeys(answer.scenario for answer in found))
+    return sorted(found, key=lambda answer: order.index(answer.scenario))
+
+
 def _between(analysis: Analysis, against: Sequence[Pair]) -> list[Answer]:
     """What the machines of the last run cost beside its containers, question by question."""
     evidence = evidence_of(analysis.tidy, analysis.summaries, analysis.comparisons)
@@ -117,8 +124,7 @@ def _between(analysis: Analysis, against: Sequence[Pair]) -> list[Answer]:
         if pair.run.id == evidence.run.id and pair.base in containers and pair.runtime in machines and not pair.emulated
         for answer in pair.answers
     ]
-    order = [scenario.name for scenario in evidence.run.scenarios]
-    return sorted(found, key=lambda answer: order.index(answer.scenario))
+    return _by_question(found)
 
 
 def _first_look(analysis: Analysis) -> bool:
