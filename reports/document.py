@@ -20,7 +20,8 @@ from reports.claims import Claim, ClaimRow
 from reports.compare import Comparison
 from reports.summary import Series, Summary
 
-SCHEMA = "tare-report/1.0"
+SCHEMA = "tare-report/1.1"
+"""1.1: an answer names its run."""
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +74,7 @@ class Compared(Cell, frozen=True, kw_only=True):
 class Said(msgspec.Struct, frozen=True, kw_only=True):
     """One sentence of the report, and the verdict it carries (null where a family of metrics differs)."""
 
+    run: str
     scenario: str
     runtime: str
     text: str
@@ -193,7 +195,14 @@ def _compared(analysis: Analysis, one: Comparison) -> Compared:
 
 def _said(one: Answer) -> Said:
     verdict = str(one.verdict) if one.verdict else None
-    return Said(scenario=one.scenario, runtime=one.runtime, text=one.text, emulated=one.emulated, verdict=verdict)
+    return Said(
+        run=one.run,
+        scenario=one.scenario,
+        runtime=one.runtime,
+        text=one.text,
+        emulated=one.emulated,
+        verdict=verdict,
+    )
 
 
 def _claimed(row: ClaimRow) -> Claimed:
