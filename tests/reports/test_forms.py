@@ -64,7 +64,7 @@ def test_json_holds_the_runs_whole(golden: Results) -> None:
     assert (run.run, run.trials) == (golden.run, golden.trials)
     numbers = next(n for n in made.summaries if (n.metric, n.runtime) == ("boot.ready", "container"))
     assert numbers.median == statistics.median(values(golden, "boot.ready", "container"))
-    assert made.schema == "tare-report/1.0"
+    assert made.schema == "tare-report/1.1"
     assert all("NaN" not in answer.text for answer in made.answers)
 
 
