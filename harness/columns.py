@@ -28,7 +28,7 @@ class Words:
         return list(self._numbers)
 
     def extend(self, words: Iterable[str]) -> None:
-        self.codes.extend(map(self._numbers.__getitem__, words))
+        self.codes.extend(array("q", list(map(self._numbers.__getitem__, words))))
 
 
 class Columns:
@@ -63,26 +63,26 @@ class Columns:
         """Column by column, not trial by trial: three times as fast for a batch of thousands."""
         first = len(self)
         steps = [trial.step for trial in trials]
-        self.cell.extend([self._number(step.cell) for step in steps])
-        self.block.extend([step.block for step in steps])
-        self.position.extend([step.position for step in steps])
-        self.warmup.extend([step.warmup for step in steps])
+        self.cell.extend(array("q", [self._number(step.cell) for step in steps]))
+        self.block.extend(array("q", [step.block for step in steps]))
+        self.position.extend(array("q", [step.position for step in steps]))
+        self.warmup.extend(array("b", [step.warmup for step in steps]))
         self.outcome.extend([trial.outcome.value for trial in trials])
-        self.taints.extend(["; ".join(trial.taints) for trial in trials])
+        self.taints.extend(["; ".join(trial.taints) if trial.taints else "" for trial in trials])
         self.reason.extend([trial.reason or trial.step.skip for trial in trials])
         self.started_at.extend([trial.started_at for trial in trials])
-        self.elapsed_s.extend([trial.elapsed_s for trial in trials])
-        self.settle_s.extend([trial.settle_s for trial in trials])
-        self.canary_s.extend([trial.noise.get(CANARY, math.nan) for trial in trials])
+        self.elapsed_s.extend(array("d", [trial.elapsed_s for trial in trials]))
+        self.settle_s.extend(array("d", [trial.settle_s for trial in trials]))
+        self.canary_s.extend(array("d", [trial.noise.get(CANARY, math.nan) for trial in trials]))
         self._extend_samples(trials, first)
         self._extend_absent(trials, first)
 
     def _extend_samples(self, trials: Sequence[Trial], first: int) -> None:
         samples = [sample for trial in trials for sample in trial.samples]
-        self.sample_trial.extend([row for row, trial in enumerate(trials, first) for _ in trial.samples])
+        self.sample_trial.extend(array("q", [row for row, trial in enumerate(trials, first) for _ in trial.samples]))
         self.sample_metric.extend([sample.metric for sample in samples])
         self.sample_labels.extend([text_of(sample.labels) if sample.labels else "" for sample in samples])
-        self.value.extend([sample.value for sample in samples])
+        self.value.extend(array("d", [sample.value for sample in samples]))
 
     def _extend_absent(self, trials: Sequence[Trial], first: int) -> None:
         found = [
@@ -91,7 +91,7 @@ class Columns:
             if trial.absent
             for name in sorted(trial.absent)
         ]
-        self.absent_trial.extend([row for row, _, _ in found])
+        self.absent_trial.extend(array("q", [row for row, _, _ in found]))
         self.absent_metric.extend([name for _, name, _ in found])
         self.absent_reason.extend([reason for _, _, reason in found])
 

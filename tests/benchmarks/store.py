@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -39,6 +41,7 @@ print(json.dumps([took_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2
 def _written() -> tuple[Path, float]:
     """The folder of a million trials, and the seconds each append took."""
     home = Path(tempfile.mkdtemp(prefix="tare-bench-store-"))
+    atexit.register(shutil.rmtree, home)
     folder = store.RunFolder.create(home, "million")
     folder.write_run(plant(Planting(ratios=dict.fromkeys(BOXES[1:], 1.0), blocks=1)).run)
     trials = [_trial(number) for number in range(1000)]
