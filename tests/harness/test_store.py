@@ -55,6 +55,15 @@ def test_a_file_cut_at_any_byte_loses_at_most_the_last_line(written: Path) -> No
         assert whole <= len(store.read(written).trials) <= whole + 1
 
 
+def test_a_header_cut_at_any_byte_is_named(written: Path) -> None:
+    file = written / store.RUN_FILE
+    data = file.read_bytes()
+    for size in range(0, len(data) - 2, 7):  # the last two are a brace and a line's end
+        file.write_bytes(data[:size])
+        with pytest.raises(UsageError, match=r"run\.json"):
+            store.read(written)
+
+
 def test_a_cut_line_is_noted_and_a_reopened_run_drops_it(written: Path) -> None:
     file = written / store.TRIALS_FILE
     os.truncate(file, file.stat().st_size - 5)
