@@ -15,6 +15,7 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +48,9 @@ def build_tiny(home: Path, kernel: Kernel | None = None, *, name: str = "tiny", 
     busybox = static_busybox()
     base = sorted(_tiny_entries(busybox), key=lambda entry: entry.path)
     own = agent_entries(script)
-    return _store(home, name, [base, [*own, manifest_entry(map(_line, _files([*base, *own])))]], kernel)
+    layers = [base, [*own, manifest_entry(map(_line, _files([*base, *own])))]]
+    with changing(home):
+        return _store(home, name, layers, kernel)
 
 
 def find(home: Path, name: str) -> Image:
@@ -70,11 +73,12 @@ def stored(home: Path) -> Iterator[Image]:
         yield _load(home, layout, name, descriptor)
 
 
-def remove(home: Path, name: str) -> None:
-    """Forgets an image's name; its blobs stay, other images may share them."""
-    find(home, name)
-    with oci.Layout(home / "images").renaming() as names:
-        names.pop(name, None)
+@contextmanager
+def changing(home: Path) -> Iterator[None]:
+    """One at a time adds an image or takes one away: blobs come before the name that says they are needed."""
+    paths.make_folder(home)
+    with paths.locked(home / ".import.lock"):
+        yield
 
 
 def static_busybox() -> Path:

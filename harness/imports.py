@@ -91,7 +91,7 @@ def _workshop(home: Path) -> Iterator[Path]:
     trees.mkdir(parents=True, exist_ok=True)
     trees.chmod(0o700)
     work = trees / _WORKSHOP
-    with paths.locked(home / ".import.lock"):
+    with images.changing(home):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
         try:

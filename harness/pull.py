@@ -7,16 +7,21 @@ where a registry rarely has one and nobody is in between.
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from harness import imports, proc
+from harness import images, imports, paths, proc
 from harness.errors import UsageError
+from harness.packed import Limits
 
 _REFERENCE = re.compile(r"[A-Za-z0-9\[][A-Za-z0-9._:/@\[\]-]{0,500}")
 _LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?/")
 _SAID = re.compile(r'msg="((?:[^"\\]|\\.)*)"')
 _TIMEOUT_S = 3600.0
+_LANDING = ".pull-"
 _REMEDIES = (
     (r"manifest unknown|name unknown|not found|repository name not known", "check the name and the tag"),
     (r"unauthorized|authentication required|denied", "log in first: skopeo login HOST"),
@@ -27,17 +32,31 @@ _REMEDIES = (
 )
 
 
-def pull(home: Path, reference: str, name: str = "") -> imports.Imported:
+def pull(home: Path, reference: str, name: str = "", limits: Limits | None = None) -> imports.Imported:
     """The image of that reference (HOST/NAME:TAG), in the store."""
     if not _REFERENCE.fullmatch(reference) or "//" in reference:
         raise UsageError(
             f"{reference!r} is not a reference to an image", hint="as in HOST/NAME:TAG or HOST/NAME@DIGEST"
         )
     name = imports.checked_name(name or imports.default_name(reference.partition("@")[0]))
-    with tempfile.TemporaryDirectory(prefix=".pull-", dir=home) as folder:
-        target = Path(folder, "image")
+    with _landing(home) as folder:
+        target = folder / "image"
         _copy(reference, target)
-        return imports.import_image(home, str(target), name, shown=reference)
+        return imports.import_image(home, str(target), name, shown=reference, limits=limits)
+
+
+@contextmanager
+def _landing(home: Path) -> Iterator[Path]:
+    """A folder for what comes, gone afterwards. Those of pulls that were killed go too: nobody holds their lock."""
+    with ExitStack() as stack:
+        with images.changing(home):
+            for left in home.glob(f"{_LANDING}*"):
+                with paths.locked(left / "lock", wait=False) as abandoned:
+                    if abandoned:
+                        shutil.rmtree(left)
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=_LANDING, dir=home)))
+            stack.enter_context(paths.locked(folder / "lock"))
+        yield folder
 
 
 def command(reference: str, target: Path) -> list[str]:

@@ -29,7 +29,7 @@ HARNESS_ROWS = (
     ("attributes", "boxes", "contract", "gate", "within"),
     ("agent", "doubts", "host", "kernels", "layers", "registry", "shelf", "store"),
     ("adaptive", "factors", "images", "manifests", "suites", "taints"),
-    ("plan", "rerun"),
+    ("plan", "removal", "rerun"),
     ("request", "session", "sources"),
     ("imports", "runner"),
     ("campaign", "catalogue", "checkup", "comparing", "debian", "estimate", "merging", "pull", "render"),

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from harness import agent, images, kernels, paths
+from harness import agent, images, kernels, paths, removal
 from harness.errors import TareError, UsageError
 
 
@@ -63,10 +63,45 @@ def test_an_image_that_was_not_built_is_named_with_the_command(tmp_path: Path) -
     assert "tare image build other" in caught.value.hint
 
 
-def test_removing_forgets_the_name(tmp_path: Path) -> None:
+def test_removing_leaves_what_another_image_shares(tmp_path: Path) -> None:
     images.build_tiny(tmp_path)
-    images.remove(tmp_path, "tiny")
+    shared = files(tmp_path)
+    other = images.build_tiny(tmp_path, name="other", script="exit 1\n")
+    own = files(tmp_path) - shared
+    freed_bytes = removal.remove(tmp_path, "other")
+    assert files(tmp_path) == shared
+    assert freed_bytes >= sum(size for _, size in own) > other.layers[-1].size_bytes
+    assert removal.remove(tmp_path, "tiny") > other.content_bytes
+    assert files(tmp_path) == set()
     assert list(images.stored(tmp_path)) == []
+
+
+def test_a_second_name_keeps_all_of_it(tmp_path: Path) -> None:
+    images.build_tiny(tmp_path)
+    before = files(tmp_path)
+    images.build_tiny(tmp_path, name="other")
+    assert removal.remove(tmp_path, "tiny") == 0
+    assert files(tmp_path) == before
+
+
+@pytest.mark.machine
+def test_an_image_that_a_process_runs_on_stays(tmp_path: Path) -> None:
+    root = images.build_tiny(tmp_path).root
+    with subprocess.Popen(["chroot", root, "/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(b"x\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        with pytest.raises(UsageError, match=f"process {process.pid} runs on image tiny"):
+            removal.remove(tmp_path, "tiny")
+        process.stdin.close()
+    assert images.find(tmp_path, "tiny").root == root
+
+
+def files(home: Path) -> set[tuple[Path, int]]:
+    """What the store holds of images, with sizes."""
+    rooms = (home / "trees", home / "images" / "blobs")
+    return {(path, path.lstat().st_size) for room in rooms for path in room.rglob("*") if not path.is_dir()}
 
 
 def test_a_draft_that_fails_leaves_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import images, pull
+from harness import images, paths, pull
 from harness.errors import UsageError
 from tests.harness.test_cli import tare
 
@@ -69,6 +69,23 @@ def test_an_image_comes_back_as_it_was_pushed(tmp_path: Path, registry: str) -> 
     assert [path for path in tmp_path.iterdir() if path.name.startswith(".pull")] == []
 
 
+def test_what_a_killed_pull_left_goes_and_what_another_is_at_stays(tmp_path: Path, registry: str) -> None:
+    left, busy = tmp_path / ".pull-left", tmp_path / ".pull-busy"
+    (left / "image").mkdir(parents=True)
+    busy.mkdir()
+    with paths.locked(busy / "lock"):
+        pull.pull(tmp_path, f"{registry}/group/tiny:1")
+    assert not left.exists()
+    assert busy.exists()
+
+
+def test_limits_can_be_said(tmp_path: Path, registry: str) -> None:
+    done = tare(tmp_path, "image", "pull", f"{registry}/group/tiny:1", "--most-bytes", "1000000")
+    assert done.returncode == 2
+    assert "unpacks to more than" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_by_digest_and_under_another_name(tmp_path: Path, registry: str) -> None:
     digest = images.build_tiny(tmp_path / "own").digest
     assert pull.pull(tmp_path, f"{registry}/group/tiny@{digest}", "other").image.name == "other"
@@ -91,7 +108,7 @@ def test_what_is_not_there_is_one_line(tmp_path: Path, registry: str, path: str,
     assert says in caught.value.message
     assert "\n" not in caught.value.message
     assert hint in caught.value.hint
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".import.lock"]
 
 
 def test_a_registry_that_is_down_is_named(tmp_path: Path) -> None:
