@@ -16,7 +16,7 @@ from pathlib import Path
 
 from harness.errors import TareError, TrialFailed, TrialTimeout, Unsupported
 from runtimes.container import sealed
-from runtimes.container.plan import BIRTH, DEATH, MESSAGE_BYTES, PIDFD, Failure, Plan
+from runtimes.container.plan import BIRTH, DEATH, DESCRIPTOR, MESSAGE_BYTES, Failure, Plan
 
 START_DEADLINE_S = 30.0
 """From request to exec; a start takes milliseconds, an overloaded host some more."""
@@ -50,7 +50,7 @@ class StepFailed(TrialFailed):
 class Process:
     """The first process of a box, as long as it lives and until its end is known."""
 
-    def __init__(self, status: socket.socket, birth: bytes, pidfd: int) -> None:
+    def __init__(self, status: socket.socket, birth: bytes, pidfd: int, mounts: int | None = None) -> None:
         self.born_s, self.pid = BIRTH.unpack(birth)
         self.executed_s = 0.0
         self.exit_code: int | None = None
@@ -59,7 +59,7 @@ class Process:
         """Once it has ended: why its program was not executed, if that is so."""
         self._status = status
         self._pidfd = pidfd
-        self._mounts = self._hold_mounts()
+        self._mounts = mounts
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Kills it and with it, if it is PID 1 of its namespace, everything in the box. Harmless when it has ended.
@@ -93,21 +93,6 @@ class Process:
         os.close(self._pidfd)
         if self._mounts is not None:
             os.close(self._mounts)
-
-    def _hold_mounts(self) -> int | None:
-        """Its mount namespace, kept from ending with it.
-
-        The kernel reports a death after it has taken the mounts apart, which for an overlay means to write out all of
-        the disk below it, whoever's data that is. Held here, they go when we say so, and the death is seen at once.
-        """
-        try:
-            mounts = os.open(f"/proc/{self.pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return None  # it has ended already
-        if _readable(self._pidfd, 0):
-            os.close(mounts)  # it has ended, and the number may be another's by now
-            return None
-        return mounts
 
 
 class Launcher:
@@ -149,11 +134,10 @@ class Launcher:
                 except BaseException:
                     theirs.close()  # else the end of the zygote would not be seen
                     with suppress(TareError, OSError):
-                        _give_up(self._born(plan, kept, report))
+                        _give_up(self._born(plan, kept, report, START_DEADLINE_S))
                     raise
                 os.eventfd_write(gate, 1)
-            process = self._born(plan, kept, report)
-            self._await_exec(plan, process, report)
+            process = self._await_exec(plan, kept, report)
             ours.pop_all()
             os.close(report)
             return process
@@ -183,32 +167,35 @@ class Launcher:
         except (BrokenPipeError, ConnectionResetError):
             raise TrialFailed(f"{plan.name} could not be requested: the zygote is gone", log=self._log_tail()) from None
 
-    def _born(self, plan: Plan, status: socket.socket, report: int) -> Process:
-        """The process, which is on its way to its program."""
-        if not _readable(status.fileno(), START_DEADLINE_S):
-            raise TrialTimeout(f"{plan.name} was not born within {START_DEADLINE_S:g} s", log=self._log_tail())
+    def _await_exec(self, plan: Plan, status: socket.socket, report: int) -> Process:
+        """The kernel tells by closing the report pipe. What else is known by then is only asked for when it is: to be
+        woken before would be in the way of the box."""
+        if not _readable(report, START_DEADLINE_S):
+            with suppress(TareError, OSError):
+                _give_up(self._born(plan, status, report, 0))
+            raise TrialTimeout(f"{plan.name} was not started within {START_DEADLINE_S:g} s", log=self._log_tail())
+        executed_s = time.monotonic()
+        process = self._born(plan, status, report, START_DEADLINE_S)
+        process.executed_s = executed_s
+        if os.read(report, 1):
+            process.ended(END_DEADLINE_S)
+            _give_up(process)
+            raise self._failed(plan, process.failure)
+        return process
+
+    def _born(self, plan: Plan, status: socket.socket, report: int, timeout_s: float) -> Process:
+        """The process, on its way or further."""
+        if not _readable(status.fileno(), timeout_s):
+            raise TrialTimeout(f"{plan.name} was not born within {timeout_s:g} s", log=self._log_tail())
         # Not socket.recv_fds: it drops its flags, and the pidfd would be inherited by every program started later.
-        birth, rights, _, _ = status.recvmsg(BIRTH.size, socket.CMSG_SPACE(PIDFD.size), socket.MSG_CMSG_CLOEXEC)
+        room = socket.CMSG_SPACE(2 * DESCRIPTOR.size)
+        birth, rights, _, _ = status.recvmsg(BIRTH.size, room, socket.MSG_CMSG_CLOEXEC)
         if not birth:
             raise self._failed(plan, os.read(report, MESSAGE_BYTES))
         if not rights:  # there was no number left for its pidfd; nobody else can have its pid before it is reaped
             os.kill(BIRTH.unpack(birth)[1], signal.SIGKILL)
             raise OSError(errno.EMFILE, f"{plan.name} was given up: {os.strerror(errno.EMFILE)}")
-        return Process(status, birth, *PIDFD.unpack(rights[0][2]))
-
-    def _await_exec(self, plan: Plan, process: Process, report: int) -> None:
-        """The kernel tells by closing the report pipe."""
-        try:
-            if not _readable(report, START_DEADLINE_S):
-                raise TrialTimeout(f"{plan.name} was not set up within {START_DEADLINE_S:g} s")
-            failed = os.read(report, 1)
-            process.executed_s = time.monotonic()
-            if failed:
-                process.ended(END_DEADLINE_S)
-                raise self._failed(plan, process.failure)
-        except BaseException:
-            _give_up(process)
-            raise
+        return Process(status, birth, *(number for (number,) in DESCRIPTOR.iter_unpack(rights[0][2])))
 
     def _failed(self, plan: Plan, encoded: bytes) -> TareError:
         if not encoded:

@@ -20,10 +20,15 @@ GATEKEEPERS = 2
 its cgroups and limits are made, and by the zygote when its devices are walled in and its network is there."""
 
 BIRTH = struct.Struct("=dI")
-"""First word on a status socket: the monotonic clock when the clone had returned, the pid. Its pidfd comes along."""
+"""First word on a status socket: the monotonic clock when the clone had returned, the pid. Two descriptors come along,
+its pidfd and its mount namespace.
 
-PIDFD = struct.Struct("=i")
-"""The descriptor as ancillary data."""
+The kernel reports a death after it has taken the mounts apart, which for an overlay means to write out all of the disk
+below it, whoever's data that is. Held by somebody else, they go when that lets go, and the death is seen at once.
+"""
+
+DESCRIPTOR = struct.Struct("=i")
+"""One of them as ancillary data."""
 
 DEATH = struct.Struct("=i")
 """Last word: the exit code, or the negative number of the signal that ended it. A `Failure` follows if it was not

@@ -25,7 +25,7 @@ from runtimes.container import syscalls as sys_
 from runtimes.container.calls import DEV, ERROR_MET, PTS, REPORT, SHM
 from runtimes.container.enter import NAMESPACES, Around, Descriptors, Lifeline, Ways
 from runtimes.container.machine import Area, Runner
-from runtimes.container.plan import BIRTH, DEATH, MESSAGE_BYTES, MESSAGE_DESCRIPTORS, PIDFD, Failure, Plan
+from runtimes.container.plan import BIRTH, DEATH, DESCRIPTOR, MESSAGE_BYTES, MESSAGE_DESCRIPTORS, Failure, Plan
 
 _DESCRIPTORS = struct.Struct(f"={MESSAGE_DESCRIPTORS}i")
 _QUIET_MS = 5
@@ -203,7 +203,13 @@ def _clone_into(plan: Plan, area: Area) -> tuple[int, int]:
 
 
 def _tell_birth(started: Started, pid: int, pidfd: int) -> None:
-    _tell(started.status, BIRTH.pack(time.monotonic(), pid), [(SOL_SOCKET, SCM_RIGHTS, PIDFD.pack(pidfd))])
+    born_s, rights, mounts = time.monotonic(), DESCRIPTOR.pack(pidfd), -1
+    with contextlib.suppress(OSError):
+        mounts = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        rights += DESCRIPTOR.pack(mounts)
+    _tell(started.status, BIRTH.pack(born_s, pid), [(SOL_SOCKET, SCM_RIGHTS, rights)])
+    if mounts >= 0:
+        os.close(mounts)
 
 
 def _reap(pidfd: int, started: Started, shared: Shared) -> None:
