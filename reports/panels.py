@@ -116,7 +116,7 @@ def _charts(
 def _of_leading(panel: Panel, varying: Sequence[str], parts: Sequence[str]) -> Iterator[Chart]:
     """How the headline is spread, what it is made of, and whether it drifted."""
     if varying and parts and panel.metrics[varying[0]].unit is Unit.SECONDS:
-        yield charts.ecdf(panel, varying[0], f"{varying[0]}: how many were there by which time")
+        yield charts.ecdf(panel, varying[0], f"{varying[0]}: share of trials done by then")
     if parts:
         layers = [(name, name.split(PHASE)[1]) for name in parts]
         yield charts.stack(panel, layers, "Where the time goes: median phases")

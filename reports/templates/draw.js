@@ -62,9 +62,32 @@ function filtered(figure, hidden) {
   return figure;
 }
 
-// On a phone the verdict beside a ratio is its symbol alone, and fewer ticks have room; the table has the words.
-function narrowed(layout) {
-  const words = (layout.annotations || []).filter((note) => note.xref === "paper" && note.x > 1);
+// On a phone names break before their bracket where rows are high enough, and a legend gets room of its own.
+const LEGEND_LINE = 21;
+
+function narrowed({ layout, data }) {
+  const dense = wordsBeside(layout).length > 0;
+  for (const [name, axis] of Object.entries(layout)) {
+    if (!name.startsWith("yaxis") || !axis.ticktext) continue;
+    axis.tickfont = { size: 11 };
+    if (!dense) axis.ticktext = axis.ticktext.map((text) => text.replace(" (", "<br>("));
+  }
+  if (layout.showlegend) {
+    const names = data.filter((trace) => trace.name).map((trace) => trace.name.length);
+    const columns = Math.max(1, Math.floor(230 / (50 + 7 * Math.max(...names))));
+    const room = LEGEND_LINE * (Math.ceil(names.length / columns) - 1);
+    layout.height += room;
+    layout.margin.t += room;
+    layout.legend.maxheight = room + 2 * LEGEND_LINE;
+  }
+  shortened(layout);
+}
+
+const wordsBeside = (layout) => (layout.annotations || []).filter((note) => note.xref === "paper" && note.x > 1);
+
+// The verdict beside a ratio is then its symbol alone, and fewer ticks have room; the table has the words.
+function shortened(layout) {
+  const words = wordsBeside(layout);
   if (!words.length) return;
   for (const note of words) note.text = note.text.split(" ")[0];
   layout.margin.r = 28;
@@ -77,7 +100,8 @@ function narrowed(layout) {
 // At once, of a figure that was loaded: nothing can be waited for when a page is about to be printed.
 function drawLoaded(chart, hidden) {
   const figure = filtered(structuredClone(sources.get(chart.id)), hidden);
-  if (chart.clientWidth < 480) narrowed(figure.layout);
+  if (chart.clientWidth < 480) narrowed(figure);
+  chart.style.height = `${figure.layout.height}px`;
   return Plotly.react(chart, figure.data, figure.layout, config);
 }
 

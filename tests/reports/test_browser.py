@@ -20,6 +20,7 @@ from reports.html import html
 from reports.index import index
 from tests.reports.crowd import Size, crowd
 from tests.reports.planted import Planting, plant
+from tests.reports.test_escaping import hostile_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 ARGUMENTS = [
@@ -282,6 +283,16 @@ def test_a_phone_shows_verdicts_as_symbols_and_ticks_apart(browser: Browser, fil
             "found => found.map(text => text.getBoundingClientRect()).map(box => [box.left, box.right])"
         )
         assert all(one[1] <= other[0] for one, other in itertools.pairwise(sorted(ticks)))
+
+
+def test_what_a_run_is_called_does_nothing(
+    browser: Browser, golden: Results, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with opened(browser, _write(html.render([hostile_of(golden)]), tmp_path_factory)) as page:
+        page.evaluate(DRAW_ALL)
+        assert page.evaluate(BARE) == 0
+        assert page.locator("img").count() == 0
+        assert "<script>evil()</script>" in page.locator("#answers").inner_text()
 
 
 @pytest.mark.parametrize(
