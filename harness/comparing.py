@@ -57,6 +57,6 @@ def _side(home: Path, word: str, run: str) -> Side:
 
 def _runtimes_of(home: Path, run: str) -> list[str]:
     try:
-        return list(store.read(store.locate(home, run)).run.supports)
+        return list(store.read_run(store.locate(home, run)).supports)
     except UsageError:  # no such run: then the words must be runs themselves
         return []

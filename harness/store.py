@@ -183,7 +183,7 @@ def read(path: Path) -> Results:
 
 
 def _read(path: Path) -> Results:
-    run = _read_run(path / RUN_FILE)
+    run = read_run(path)
     file = path / TRIALS_FILE
     trials, notes = StoredTrials(file), []
     if not file.exists():
@@ -227,7 +227,9 @@ def _take_each(trials: StoredTrials, lines: Sequence[bytes]) -> tuple[int, str] 
     return None
 
 
-def _read_run(file: Path) -> Run:
+def read_run(path: Path) -> Run:
+    """The header alone; UsageError that names the file when it cannot be read."""
+    file = path / RUN_FILE
     try:
         data = file.read_bytes()
         schema = msgspec.json.decode(data, type=dict).get("schema", "")
