@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -63,6 +64,7 @@ def unknown(kind: str, name: str, known: list[str]) -> UsageError:
     return UsageError(f"no {kind} named {name!r}", hint=f"{meant}there are: {', '.join(known)}")
 
 
+@cache
 def _points(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=group)}
 
