@@ -17,8 +17,10 @@ from harness.model import Results, Run, Unit
 from reports import answers, csv, page, resample, together, units, verdicts
 from reports.analysis import Analysis, analyse
 from reports.answers import Answer
+from reports.blanks import nothing
 from reports.claims import CONTAINER, MACHINE, Standing, evidence_of
 from reports.glance import glances
+from reports.kinds import kinds
 from reports.literature import papers
 from reports.pairs import Pair, pairs
 from reports.palette import styles
@@ -69,6 +71,8 @@ def _shown(results: Sequence[Results], analysis: Analysis) -> dict[str, Any]:
         "analysis": analysis,
         "runs": runs,
         "glances": glances(analysis),
+        "kinds": kinds(looks),
+        "nothing": nothing(analysis),
         "pairs": against,
         "between": _between(analysis, against),
         "first_look": _first_look(analysis),

@@ -13,6 +13,7 @@ from html import escape
 from harness.model import Results, Run, ScenarioFacts
 from reports.analysis import Analysis, analyse
 from reports.answers import headline
+from reports.blanks import nothing
 from reports.caveats import Level
 from reports.claims import Claim
 from reports.tables import Row, rows, unmeasured
@@ -33,7 +34,7 @@ class MarkdownReport:
         lines = ["## What the box costs", ""]
         several = len(analysis.tidy.runs) > 1
         said = [f"{answer.run}: {answer.text}" if several else answer.text for answer in analysis.answers]
-        lines += [f"- {plain(sentence)}" for sentence in said] or ["Nothing could be compared."]
+        lines += [f"- {plain(sentence)}" for sentence in said] or [plain(nothing(analysis))]
         for run in analysis.tidy.runs:
             lines += ["", *_run(analysis, run)]
         lines += ["", *_folded("The claim, measured", _claims(analysis))]

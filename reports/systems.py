@@ -22,14 +22,15 @@ class System:
     elsewhere: str = ""
 
 
+_HARDWARE, _EMULATED = ("kvm", "kvm-micro", "kvm-full"), ("tcg", "tcg-micro", "tcg-full")
 NO_DRIVER = "no driver in this version"
 SYSTEMS = (
     System("Namespaces and cgroups", "what the kernel offers to make a container", ("container",)),
     System("libcontainer, runC, OCI", "the low-level engine and its standards for images and boxes", ("runc", "crun")),
     System("Docker", "client, daemon, image, Dockerfile, registry, container lifecycle", ("docker",)),
     System("LXC", "system containers, the engine of Docker's first versions", ("lxc",)),
-    System("KVM", "hardware virtualization in the Linux kernel", ("kvm",)),
-    System("QEMU", "the machine around it; alone, an emulator", ("kvm", "tcg")),
+    System("KVM", "hardware virtualization in the Linux kernel", _HARDWARE),
+    System("QEMU", "the machine around it; alone, an emulator", (*_HARDWARE, *_EMULATED)),
     System("VirtualBox", "desktop virtualization", ("vbox",), "needs its own kernel modules"),
     System("VMware", "desktop and server virtualization", ("vmware",), "needs its own software"),
     System("Hyper-V", "virtualization in Windows", (), "does not run on Linux"),

@@ -202,4 +202,4 @@ def test_a_share_of_all_trials_counts_the_lost_ones(page: str) -> None:
 
 
 def test_an_empty_run_still_makes_a_page() -> None:
-    assert "Nothing could be compared" in html.render([Results(run=plant(Planting(ratios={})).run, trials=())])
+    assert "Nothing was measured" in html.render([Results(run=plant(Planting(ratios={})).run, trials=())])
