@@ -221,4 +221,4 @@ def test_markdown_cannot_be_escaped_from(golden: Results) -> None:
 
 
 def test_markdown_of_nothing_says_so() -> None:
-    assert "Nothing could be compared" in markdown.render([Results(run=plant(Planting(ratios={})).run, trials=())])
+    assert "Nothing was measured" in markdown.render([Results(run=plant(Planting(ratios={})).run, trials=())])
