@@ -67,21 +67,20 @@ class ContainerRuntime:
     def execute(self, spec: Spec, command: Command, streams: Sequence[int]) -> Iterator[Box]:
         """A box with any first program and the caller's own standard streams. Leaving removes every trace."""
         with ExitStack() as undo:
-            folder = self._workspace.scratch / spec.name
-            with _room_on(self._workspace.scratch):
-                os.makedirs(folder)  # noqa: PTH103 (pathlib's ways take a tenth of a millisecond here)
+            zygote, folder = self._zygote(), self._workspace.scratch / spec.name
             undo.callback(_remove, folder)
             link = undo.enter_context(self._network.linked(spec.name, spec.network))
-            name = command.hostname or spec.name
-            with _room_on(self._workspace.scratch):
-                for part in ("upper", "work"):
-                    os.mkdir(f"{folder}/{part}")  # noqa: PTH102 (as above)
-                os.chmod(f"{folder}/upper", 0o755)  # noqa: PTH101 (the box's own root: whatever our umask is)
-                etc.write(folder / "upper", Path(spec.prepared.image.root), name, spec.network, link)
             cgroup = Cgroup.create(spec.name, None, controllers(spec))
             undo.callback(cgroup.remove)
             made = plan(spec, cgroup, str(folder), link, command)
-            process = self._zygote().launch(made, streams, lambda: cgroup.complete(limits(spec)))
+
+            def make_folders() -> None:
+                with _room_on(self._workspace.scratch):
+                    _make(folder)
+                    etc.write(folder / "upper", Path(spec.prepared.image.root), made.name, spec.network, link)
+
+            meanwhile = make_folders, lambda: cgroup.complete(limits(spec))
+            process = zygote.launch(made, streams, meanwhile)
             undo.callback(process.close)
             box = Box(cgroup, folder, address_of(spec.network, link), process)
             undo.callback(box.stop)
@@ -123,6 +122,13 @@ def _room_on(folder: Path) -> Iterator[None]:
         if error.errno == errno.ENOSPC:
             raise disk_full(folder) from None
         raise
+
+
+def _make(folder: Path) -> None:
+    """pathlib's ways would take a tenth of a millisecond here."""
+    for part in ("upper", "work"):
+        os.makedirs(f"{folder}/{part}")  # noqa: PTH103
+    os.chmod(f"{folder}/upper", 0o755)  # noqa: PTH101 (the box's own root: whatever our umask is)
 
 
 def _remove(folder: Path) -> None:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from runtimes.container import capabilities, masks, privileges, program, rootfs
 from runtimes.container import syscalls as sys_
 from runtimes.container.calls import BUFFER, ERROR_MET, RESULT, SPACE, Calls
-from runtimes.container.plan import GATEKEEPERS, Plan
+from runtimes.container.plan import Plan
 
 _TASK_ITSELF = b"0"
 _NO_TIME = b"\0" * 16
@@ -42,9 +42,11 @@ class Descriptors(NamedTuple):
 
 
 class Around(NamedTuple):
-    """What a new box meets: its network namespace if it has one of its own, what of the host's files it is to have."""
+    """What a new box meets: its network namespace if it has one of its own, an eventfd that the zygote writes to when
+    its devices are walled in and its network is there, and what of the host's files it is to have."""
 
     network: int | None
+    ready: int
     given: list[rootfs.Given]
 
 
@@ -74,15 +76,17 @@ class Ways:
             outside.step("enter its network")
             outside.call("setns", around.network, sys_.CLONE_NEWNET)
         outside.step("mount its root")
+        outside.call("read", descriptors.gate, BUFFER, 8)
         rootfs.mount_root(outside, plan)
         outside.step("enter its root")
         rootfs.enter_root(outside, plan)
         inside.step("mount what it was given")
         rootfs.place_mounts(inside, around.given)
         inside.step("get its devices and network")
-        for _ in range(GATEKEEPERS):
-            inside.call("read", descriptors.gate, BUFFER, 8)
+        inside.call("read", around.ready, BUFFER, 8)
         inside.compare(ERROR_MET, -1, 0, errno.EIO)
+        inside.step("get its cgroups")
+        inside.call("read", descriptors.gate, BUFFER, 8)
         self._join_cgroups(inside, plan)
         inside.step("name itself")
         name = os.fsencode(plan.name)

@@ -38,6 +38,9 @@ _HINTS = {
 _HOST_LACKS = (errno.ENOSYS, errno.ENODEV, errno.EPERM, errno.EOPNOTSUPP)
 
 
+Step = Callable[[], None]
+
+
 class StepFailed(TrialFailed):
     """A step between clone and exec that went wrong."""
 
@@ -112,10 +115,12 @@ class Launcher:
             self.close()
             raise TrialFailed("the zygote did not start", log=self._log_tail())
 
-    def launch(self, plan: Plan, streams: Sequence[int], meanwhile: Callable[[], None] = lambda: None) -> Process:
+    def launch(
+        self, plan: Plan, streams: Sequence[int], meanwhile: tuple[Step, Step] = (lambda: None, lambda: None)
+    ) -> Process:
         """Starts a box, returns when its program was executed. `streams`: its stdin, stdout, stderr; stay the caller's.
 
-        `meanwhile` is what is still to be done when the box is on its way, before it is let through to its program.
+        `meanwhile` is what is still to be done when the box is on its way: its folders, then its cgroups and limits.
         TrialFailed names the step that failed; Unsupported when it is the host that lacks something.
         """
         with ExitStack() as ours:
@@ -130,13 +135,14 @@ class Launcher:
                 theirs.callback(os.close, gate)
                 self._request(plan, [*streams, report_end, gate, status_end.fileno()])
                 try:
-                    meanwhile()
+                    for step in meanwhile:
+                        step()
+                        os.eventfd_write(gate, 1)
                 except BaseException:
                     theirs.close()  # else the end of the zygote would not be seen
                     with suppress(TareError, OSError):
                         _give_up(self._born(plan, kept, report, START_DEADLINE_S))
                     raise
-                os.eventfd_write(gate, 1)
             process = self._await_exec(plan, kept, report)
             ours.pop_all()
             os.close(report)

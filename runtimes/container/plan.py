@@ -13,11 +13,11 @@ MESSAGE_BYTES = 64 << 10
 """A request must fit one message, whose size the kernel bounds; a plan is about 1 KiB."""
 
 MESSAGE_DESCRIPTORS = 6
-"""What goes with a request: the box's stdin, stdout and stderr, its report pipe, its gate, its status socket."""
+"""What goes with a request: the box's stdin, stdout and stderr, its report pipe, its gate, its status socket.
 
-GATEKEEPERS = 2
-"""How often the gate, an eventfd, must be written to before a new box goes on from its mounts: by the harness when all
-its cgroups and limits are made, and by the zygote when its devices are walled in and its network is there."""
+The gate is an eventfd, a semaphore, that the harness writes to twice while a new box is on its way: when its folders
+are made, which its root is mounted from, and when all its cgroups and limits are.
+"""
 
 BIRTH = struct.Struct("=dI")
 """First word on a status socket: the monotonic clock when the clone had returned, the pid. Two descriptors come along,

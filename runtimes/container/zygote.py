@@ -18,11 +18,12 @@ import select
 import struct
 import time
 from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_SEQPACKET, SOL_SOCKET, socket
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from runtimes.container import capabilities, devices, netlink, privileges, rootfs, spare
 from runtimes.container import syscalls as sys_
-from runtimes.container.calls import DEV, ERROR_MET, PTS, REPORT, SHM
+from runtimes.container.calls import DEV, ERROR_MET, PTS, REPORT, SHM, Calls
 from runtimes.container.enter import NAMESPACES, Around, Descriptors, Lifeline, Ways
 from runtimes.container.machine import Area, Runner
 from runtimes.container.plan import BIRTH, DEATH, DESCRIPTOR, MESSAGE_BYTES, MESSAGE_DESCRIPTORS, Failure, Plan
@@ -108,8 +109,11 @@ def _start(plan: Plan, received: tuple[int, ...], shared: Shared) -> tuple[int, 
         step = "mount what it was given"
         given = rootfs.take_mounts(plan)
         step = "clone"
-        _load(plan, descriptors, given, started.area, shared)
-        pid, pidfd = _clone_into(plan, started.area) if plan.join else _clone(plan, started, descriptors, shared)
+        if plan.join:
+            _load(shared.ways.into_running(plan, descriptors), descriptors, started.area)
+            pid, pidfd = _clone_into(plan, started.area)
+        else:
+            pid, pidfd = _clone_new(plan, descriptors, given, started, shared)
     except OSError as error:
         os.write(descriptors.report, Failure(step, error.errno or 0, error.strerror or "").encode())
         started.status.close()
@@ -122,18 +126,26 @@ def _start(plan: Plan, received: tuple[int, ...], shared: Shared) -> tuple[int, 
     return pidfd, started
 
 
-def _load(plan: Plan, descriptors: Descriptors, given: list[rootfs.Given], area: Area, shared: Shared) -> None:
-    if plan.join:
-        area.load(shared.ways.into_running(plan, descriptors))
-    else:
-        network = None if plan.network == "host" else shared.spare[0].network
-        area.load(shared.ways.into_new(plan, descriptors, Around(network, given)))
-        for place, mount in zip((DEV, PTS, SHM), shared.spare[0].devices, strict=True):
-            area.put(place, mount)
+def _load(way: Sequence[Calls], descriptors: Descriptors, area: Area) -> None:
+    area.load(way)
     area.put(REPORT, descriptors.report)
 
 
-def _clone(plan: Plan, started: Started, descriptors: Descriptors, shared: Shared) -> tuple[int, int]:
+def _clone_new(
+    plan: Plan, descriptors: Descriptors, given: list[rootfs.Given], started: Started, shared: Shared
+) -> tuple[int, int]:
+    network = None if plan.network == "host" else shared.spare[0].network
+    ready = os.eventfd(0)
+    try:
+        _load(shared.ways.into_new(plan, descriptors, Around(network, ready, given)), descriptors, started.area)
+        for place, mount in zip((DEV, PTS, SHM), shared.spare[0].devices, strict=True):
+            started.area.put(place, mount)
+        return _clone(plan, started, ready, shared)
+    finally:
+        os.close(ready)
+
+
+def _clone(plan: Plan, started: Started, ready: int, shared: Shared) -> tuple[int, int]:
     """A child in new namespaces and in its v2 cgroup, and, while it mounts, what it needs before it is let through."""
     folder = os.open(plan.unified, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if plan.unified else None
     try:
@@ -149,7 +161,7 @@ def _clone(plan: Plan, started: Started, descriptors: Descriptors, shared: Share
                 _connect(plan, shared)
         except OSError as error:
             started.area.put(ERROR_MET, error.errno or errno.EIO)
-        os.eventfd_write(descriptors.gate, 1)
+        os.eventfd_write(ready, 1)
         spare.discard(shared.spare.pop())
         return pid, pidfd
     finally:
