@@ -23,11 +23,12 @@ from harness.contract import Workspace
 from harness.errors import TrialFailed
 from harness.model import Artifact, Image, Prepared, Role, Spec, Support
 from harness.paths import disk_full
-from runtimes.container import boxstate, bridges, etc, probe, seccomp
+from runtimes.bridge import bridges
+from runtimes.bridge.network import Network, address_of
+from runtimes.container import boxstate, etc, probe, seccomp
 from runtimes.container.box import Box
 from runtimes.container.instance import ContainerInstance, Streams
 from runtimes.container.launcher import Launcher, Process
-from runtimes.container.network import Network, address_of
 from runtimes.container.planning import AGENT, Command, controllers, limits, plan
 
 

@@ -10,8 +10,8 @@ import os
 import stat
 from pathlib import Path
 
-from runtimes.container.network import HOST, NAT, NONE
-from runtimes.container.plan import Link
+from runtimes.bridge.netlink import Link
+from runtimes.bridge.network import HOST, NAT, NONE
 
 _LOOPBACK_NAMES = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n"
 _LOCAL_RESOLVERS = ("127.", "::1")

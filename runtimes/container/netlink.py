@@ -12,25 +12,32 @@ import os
 import struct
 from _socket import AF_INET, AF_NETLINK, SOCK_DGRAM, SOCK_RAW, if_nametoindex, inet_aton, socket
 
-from runtimes.container.plan import Link
+from runtimes.bridge.netlink import (
+    ANSWER_BYTES,
+    CHANGE,
+    LINK,
+    NETLINK_ROUTE,
+    REQUEST,
+    Link,
+    ask,
+    attribute,
+    hardware_address,
+    message,
+    number,
+)
 
 INSIDE = "eth0"
 """What a box's end is called in the box."""
 
-_NETLINK_ROUTE = 0
-_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK, _RTM_NEWADDR, _RTM_NEWROUTE = 16, 17, 18, 20, 24
-_REQUEST, _CHANGE, _MAKE = 0x1, 0x1 | 0x4, 0x1 | 0x4 | 0x200 | 0x400  # the last two are acknowledged
+_RTM_NEWLINK, _RTM_GETLINK, _RTM_NEWADDR, _RTM_NEWROUTE = 16, 18, 20, 24
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 10, 18, 28
 _INFO_KIND, _INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
 _RTA_OIF, _RTA_GATEWAY = 4, 5
 _IFF_UP = 1
 _TABLE_MAIN, _PROTOCOL_STATIC, _UNICAST = 254, 4, 1
-_HEADER = struct.Struct("=IHHII")
-_LINK = struct.Struct("=BxHiII")
 _ADDRESS = struct.Struct("=BBBBI")
 _ROUTE = struct.Struct("=8BI")
-_ANSWER_BYTES = 8192
 _SIOCSIFFLAGS = 0x8914
 _LOOPBACK_UP = struct.pack("16sh14x", b"lo", _IFF_UP)
 
@@ -38,19 +45,19 @@ _LOOPBACK_UP = struct.pack("16sh14x", b"lo", _IFF_UP)
 def make_link(link: Link, network: int) -> None:
     """A veth pair: one end a port of the bridge and up, the other born in that network namespace."""
     peer = (
-        _LINK.pack(0, 0, 0, 0, 0)  # not up: the kernel refuses that while the pair is not one yet
-        + _attribute(_IFLA_IFNAME, INSIDE.encode() + b"\0")
-        + _attribute(_IFLA_ADDRESS, hardware_address(link.address))
-        + _number(_IFLA_NET_NS_FD, network)
+        LINK.pack(0, 0, 0, 0, 0)  # not up: the kernel refuses that while the pair is not one yet
+        + attribute(_IFLA_IFNAME, INSIDE.encode() + b"\0")
+        + attribute(_IFLA_ADDRESS, hardware_address(link.address))
+        + number(_IFLA_NET_NS_FD, network)
     )
-    kind = _attribute(_INFO_KIND, b"veth") + _attribute(_INFO_DATA, _attribute(_VETH_INFO_PEER, peer))
+    kind = attribute(_INFO_KIND, b"veth") + attribute(_INFO_DATA, attribute(_VETH_INFO_PEER, peer))
     body = (
-        _LINK.pack(0, 0, 0, _IFF_UP, _IFF_UP)
-        + _attribute(_IFLA_IFNAME, link.name.encode() + b"\0")
-        + _number(_IFLA_MASTER, link.bridge)
-        + _attribute(_IFLA_LINKINFO, kind)
+        LINK.pack(0, 0, 0, _IFF_UP, _IFF_UP)
+        + attribute(_IFLA_IFNAME, link.name.encode() + b"\0")
+        + number(_IFLA_MASTER, link.bridge)
+        + attribute(_IFLA_LINKINFO, kind)
     )
-    _ask(_message(_RTM_NEWLINK, body))
+    ask(message(_RTM_NEWLINK, body))
 
 
 def use_link(link: Link) -> None:
@@ -60,11 +67,11 @@ def use_link(link: Link) -> None:
     size = 32 - link.prefix
     last = (int.from_bytes(own, "big") | (1 << size) - 1).to_bytes(4, "big")
     address = _ADDRESS.pack(AF_INET, link.prefix, 0, 0, index)
-    address += _attribute(_IFA_LOCAL, own) + _attribute(_IFA_ADDRESS, own) + _attribute(_IFA_BROADCAST, last)
+    address += attribute(_IFA_LOCAL, own) + attribute(_IFA_ADDRESS, own) + attribute(_IFA_BROADCAST, last)
     route = _ROUTE.pack(AF_INET, 0, 0, 0, _TABLE_MAIN, _PROTOCOL_STATIC, 0, _UNICAST, 0)
-    route += _attribute(_RTA_GATEWAY, gateway) + _number(_RTA_OIF, index)
-    up = _message(_RTM_NEWLINK, _LINK.pack(0, 0, index, _IFF_UP, _IFF_UP), _CHANGE)
-    _ask(up, _message(_RTM_NEWADDR, address), _message(_RTM_NEWROUTE, route))
+    route += attribute(_RTA_GATEWAY, gateway) + number(_RTA_OIF, index)
+    up = message(_RTM_NEWLINK, LINK.pack(0, 0, index, _IFF_UP, _IFF_UP), CHANGE)
+    ask(up, message(_RTM_NEWADDR, address), message(_RTM_NEWROUTE, route))
 
 
 def use_loopback() -> None:
@@ -88,51 +95,12 @@ def settle(link: Link) -> None:
     The kernel lets a port forward only in a moment of its own after both ends are up, and drops packets until then: a
     lost first question for an address costs a second. Asked for a link (since Linux 6.8) it does that at once.
     """
-    kernel = socket(AF_NETLINK, SOCK_RAW, _NETLINK_ROUTE)
+    kernel = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)
     try:
-        name = _attribute(_IFLA_IFNAME, link.name.encode() + b"\0")
-        questions = (_LINK.pack(0, 0, 0, 0, 0) + name, _LINK.pack(0, 0, link.bridge, 0, 0))
-        kernel.sendto(b"".join(_message(_RTM_GETLINK, question, _REQUEST) for question in questions), (0, 0))
+        name = attribute(_IFLA_IFNAME, link.name.encode() + b"\0")
+        questions = (LINK.pack(0, 0, 0, 0, 0) + name, LINK.pack(0, 0, link.bridge, 0, 0))
+        kernel.sendto(b"".join(message(_RTM_GETLINK, question, REQUEST) for question in questions), (0, 0))
         for _ in questions:
-            kernel.recv(_ANSWER_BYTES)
-    finally:
-        kernel.close()
-
-
-def delete_link(name: str) -> None:
-    """For bridges; never on the way of a box. Harmless on one that is not there."""
-    try:
-        index = if_nametoindex(name)
-    except OSError:
-        return
-    _ask(_message(_RTM_DELLINK, _LINK.pack(0, 0, index, 0, 0), _CHANGE))
-
-
-def hardware_address(address: str) -> bytes:
-    """Derived from the IP address: whoever remembers the one from an earlier box is not misled about the other."""
-    return b"\x02\x54" + inet_aton(address)
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(value), kind) + value + b"\0" * (-len(value) % 4)
-
-
-def _number(kind: int, value: int) -> bytes:
-    return _attribute(kind, struct.pack("=I", value))
-
-
-def _message(kind: int, body: bytes, flags: int = _MAKE) -> bytes:
-    return _HEADER.pack(_HEADER.size + len(body), kind, flags, 0, 0) + body
-
-
-def _ask(*messages: bytes) -> None:
-    """Sends them at once; every one is answered, with 0 or with what went wrong."""
-    kernel = socket(AF_NETLINK, SOCK_RAW, _NETLINK_ROUTE)
-    try:
-        kernel.sendto(b"".join(messages), (0, 0))
-        for _ in messages:
-            (code,) = struct.unpack_from("=i", kernel.recv(_ANSWER_BYTES), _HEADER.size)
-            if code:
-                raise OSError(-code, f"rtnetlink: {os.strerror(-code)}")
+            kernel.recv(ANSWER_BYTES)
     finally:
         kernel.close()

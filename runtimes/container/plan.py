@@ -9,6 +9,8 @@ import marshal
 import struct
 from typing import NamedTuple
 
+from runtimes.bridge.netlink import Link
+
 MESSAGE_BYTES = 64 << 10
 """A request must fit one message, whose size the kernel bounds; a plan is about 1 KiB."""
 
@@ -33,16 +35,6 @@ DESCRIPTOR = struct.Struct("=i")
 DEATH = struct.Struct("=i")
 """Last word: the exit code, or the negative number of the signal that ended it. A `Failure` follows if it was not
 executed."""
-
-
-class Link(NamedTuple):
-    """A box's way out: `name` is the host's end of the pair, `bridge` the index of the link it is a port of."""
-
-    name: str
-    bridge: int
-    address: str
-    prefix: int
-    gateway: str
 
 
 class Plan(NamedTuple):

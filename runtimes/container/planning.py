@@ -8,8 +8,9 @@ from harness import agent
 from harness.cgroups import ACCOUNTED, UNIFIED, Cgroup, Limits
 from harness.errors import Unsupported
 from harness.model import Spec
-from runtimes.container.network import KINDS
-from runtimes.container.plan import Link, Plan
+from runtimes.bridge.netlink import Link
+from runtimes.bridge.network import KINDS
+from runtimes.container.plan import Plan
 
 DEFAULT_PIDS = 1024
 """A box that may fork without end takes the host along."""

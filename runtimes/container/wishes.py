@@ -13,8 +13,8 @@ from harness import agent
 from harness.boxes import Attached, Wish
 from harness.errors import UsageError
 from harness.model import Image
+from runtimes.bridge.network import HOST, KINDS, LOOPBACK, NONE
 from runtimes.container import users
-from runtimes.container.network import HOST, KINDS, LOOPBACK, NONE
 from runtimes.container.planning import Command
 
 LEAST_MEMORY_BYTES = 4 << 20

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, register_namespace, tostring
 
-from runtimes.vm.profiles import DIRECT, Profile
+from runtimes.bridge.netlink import Link, hardware_address
+from runtimes.vm.profiles import DIRECT, Address, Profile
 from runtimes.vm.timeline import EVENTS
 
 PORT_NAME = "tare.0"
@@ -65,6 +66,9 @@ class Machine:
     """What its firmware remembers."""
     state: Path | None = None
     """What it goes on from, instead of booting."""
+    link: Link | None = None
+    """Its way out: a port of that bridge."""
+    bridge: str = ""
     owner: str | None = None
     """User and group of QEMU, to a daemon that would run it as somebody else and give that one our files."""
 
@@ -166,7 +170,21 @@ def _devices(parent: Element, machine: Machine) -> None:
     SubElement(console, "target", type="isa-serial", port="0")
     channel = _socket(parent, "channel", machine.agent_socket)
     SubElement(channel, "target", type="virtio", name=PORT_NAME)
+    if machine.link:
+        _network(parent, machine, machine.link, next(addresses))
     SubElement(parent, "memballoon", model="none")
+
+
+def _network(parent: Element, machine: Machine, link: Link, address: Address) -> None:
+    """libvirt makes the host's end, QEMU holds it, and with QEMU it goes. The guest takes its address from the MAC."""
+    interface = SubElement(parent, "interface", type="bridge")
+    SubElement(interface, "mac", address=hardware_address(link.address).hex(":"))
+    SubElement(interface, "source", bridge=machine.bridge)
+    SubElement(interface, "target", dev=link.name)
+    SubElement(interface, "model", type="virtio")
+    if machine.profile.pci:
+        SubElement(interface, "rom", enabled="no")  # nobody boots from it
+    SubElement(interface, "address", address)
 
 
 def _socket(parent: Element, tag: str, path: Path) -> Element:

@@ -18,6 +18,8 @@ from harness.cgroups import Cgroup, Limits
 from harness.contract import Instance, Workspace
 from harness.errors import TrialFailed, Unsupported, UsageError
 from harness.model import Feature, Image, Prepared, Role, Spec, Support
+from runtimes.bridge import bridges
+from runtimes.bridge.network import BRIDGE, NONE, Network
 from runtimes.vm import (
     checkpoints,
     connection,
@@ -42,7 +44,7 @@ OPTIONS = {
     "uri": "a libvirt URI, by default the driver embedded in this process",
     "append": "words for the kernel command line, after ours",
 }
-FEATURES = (Feature.EXEC, Feature.LIMITS, Feature.PAUSE, Feature.CHECKPOINT)
+FEATURES = (Feature.EXEC, Feature.LIMITS, Feature.PAUSE, Feature.NETWORK, Feature.CHECKPOINT)
 
 
 def kvm(workspace: Workspace) -> VmRuntime:
@@ -82,6 +84,7 @@ class VmRuntime:
         self._accelerator = accelerator
         self._profile = profile
         self._connection: Connection | None = None
+        self._network = Network(workspace.mark, workspace.scratch / "network.log")
         self._scripts = workspace.store / "vm" / "emulator"
         self._emulator = Path()
         self._command_line = ""
@@ -144,11 +147,13 @@ class VmRuntime:
     @contextmanager
     def _running(self, spec: Spec, checkpoint: Path | None = None) -> Iterator[Instance]:
         requested_s = time.monotonic()
-        if spec.network != "none" or spec.pids is not None:
+        if spec.network not in (NONE, BRIDGE) or spec.pids is not None:
             raise Unsupported(
-                "a virtual machine here has no network and no limit on its number of processes",
-                hint="leave out the network and the pids limit",
+                f"a virtual machine here has the network {NONE} or {BRIDGE}, and no limit on its number of processes",
+                hint=f"ask for {BRIDGE}, and leave out the pids limit",
             )
+        if checkpoint and spec.network != NONE:
+            raise Unsupported("a restored virtual machine has no network", hint=f"ask for {NONE}")
         if spec.memory_bytes < self._profile.least_bytes:
             least = f"{self._profile.least_bytes >> 20} MiB of memory"
             raise Unsupported(f"{self.name} does not boot with less than {least}", hint=f"give it at least {least}")
@@ -157,7 +162,8 @@ class VmRuntime:
             cgroup = _cgroup(spec)
             stack.callback(cgroup.remove)
             listeners = stack.enter_context(launch.listening(link.folder, spec.name))
-            machine = self._machine(spec, link, listeners)
+            way_out = stack.enter_context(self._network.linked(spec.name, spec.network))
+            machine = replace(self._machine(spec, link, listeners), link=way_out)
             stack.callback(machine.overlay.unlink, missing_ok=True)
             if checkpoint:
                 machine = replace(machine, state=checkpoints.check(checkpoint, spec.prepared.image))
@@ -172,16 +178,18 @@ class VmRuntime:
             yield instance
 
     def close(self) -> None:
+        self._network.close()
         if self._connection:
             self._connection.close()
             self._connection = None
 
     def sweep(self, live: Callable[[str], bool]) -> Sequence[str]:
-        return sweep.sweep(self._scripts / placement.BOXES, live)
+        return [*sweep.sweep(self._scripts / placement.BOXES, live), *bridges.sweep(live)]
 
     def _open(self) -> Connection:
         if self._connection and not self._connection.alive:
-            self.close()
+            self._connection.close()
+            self._connection = None
         if self._connection is None:
             if self._profile.from_disk:
                 uefi.check()
@@ -227,6 +235,7 @@ class VmRuntime:
             # A daemon's QEMU may be confined to what its domain names, and libvirt knows nothing of the trace.
             trace=listeners.trace if link.embedded else None,
             owner=self._owner,
+            bridge=bridges.name_of(self._workspace.mark),
         )
 
 

@@ -13,18 +13,23 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from harness import agent, proc
 from harness.errors import UsageError
 from harness.model import Kernel
+from runtimes.bridge import bridges
 from runtimes.vm.domain import PORT_NAME
 
 MARKER = b"tare: init"
 """What init.sh says first."""
 UNIT = "tare.service"
+NETWORK = ("virtio_net",)
+"""What a guest loads that has a network; the others do not pay for it."""
 
-_FOLDERS = ("bin", "box", "dev", "modules", "proc", "sys")
+_SUBNET = IPv4Network((0, bridges.PREFIX))
+_FOLDERS = ("bin", "box", "dev", "modules", "network", "proc", "sys")
 _CONSOLE = os.makedev(5, 1)
 _ALIGN = 4
 
@@ -45,6 +50,7 @@ def build(busybox: bytes, kernel: Kernel, wanted: Sequence[str], unit: str = "")
     With a `unit`, an image that has systemd is started by it, and the agent by that unit.
     """
     modules = load_order(Path(kernel.modules), wanted)
+    network = [path for path in load_order(Path(kernel.modules), NETWORK) if path not in modules]
     entries = [
         *(Entry(folder, stat.S_IFDIR | 0o755) for folder in _FOLDERS),
         # The kernel opens this one for init before anything is mounted.
@@ -55,6 +61,10 @@ def build(busybox: bytes, kernel: Kernel, wanted: Sequence[str], unit: str = "")
         *(
             Entry(f"modules/{number:02}-{_name(path)}", stat.S_IFREG | 0o644, _module_bytes(path))
             for number, path in enumerate(modules)
+        ),
+        *(
+            Entry(f"network/{number:02}-{_name(path)}", stat.S_IFREG | 0o644, _module_bytes(path))
+            for number, path in enumerate(network)
         ),
     ]
     return archive(entries)
@@ -126,6 +136,7 @@ def _init() -> str:
     text = (resources.files("runtimes.vm") / "init.sh").read_text()
     environment = " ".join(f"'{name}={value}'" for name, value in agent.environment().items())
     words = {"@ENVIRONMENT@": environment, "@AGENT@": " ".join(agent.ARGV), "@PORT@": PORT_NAME, "@UNIT@": UNIT}
+    words |= {"@NETMASK@": str(_SUBNET.netmask), "@THIRD@": str(_SUBNET.netmask.packed[2])}
     for mark, word in words.items():
         text = text.replace(mark, word)
     return text

@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.agent import Channel
 from harness.cgroups import Cgroup
 from harness.contract import Completed
+from harness.errors import UsageError
 from harness.model import Phase
 from runtimes.vm import checkpoints, timeline
 from runtimes.vm.connection import Domain
@@ -50,8 +51,6 @@ class Stamps:
 class VmInstance:
     """A box: `Instance`, `Pausable` and `Checkpointable` of the contract."""
 
-    address: str | None = None
-
     def __init__(self, name: str, parts: Parts, stamps: Stamps) -> None:
         self.name = name
         self._parts = parts
@@ -59,6 +58,11 @@ class VmInstance:
         self._stopped = False
         read_write = parts.agent.fileno()
         self._channel = Channel(read_write, read_write, name=name, log_tail=parts.console.tail)
+
+    @property
+    def address(self) -> str | None:
+        link = self._parts.machine.link
+        return link.address if link else None
 
     @property
     def cgroup(self) -> Cgroup | None:
@@ -111,6 +115,10 @@ class VmInstance:
 
     def checkpoint(self, folder: Path) -> None:
         parts = self._parts
+        if parts.machine.link:
+            raise UsageError(
+                "a box with a network cannot be saved: its address would be another's", hint="start it without"
+            )
         parts.move.join()
         with parts.qemu.collected():
             parts.domain.save(folder / checkpoints.STATE)

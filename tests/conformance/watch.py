@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import cgroups
+from harness import cgroups, marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,19 @@ class Traces:
             mounts=Path("/proc/self/mountinfo").read_text(),
             namespaces=frozenset(name for pid in processes for name in _namespaces(pid)),
             descriptors=len(list(Path("/proc/self/fd").iterdir())),
-            links=tuple(sorted(path.name for path in Path("/sys/class/net").iterdir())),
+            links=tuple(sorted(_links(mark))),
             files=tuple(sorted(_files(scratch))),
         )
+
+
+def _links(mark: str) -> Iterator[str]:
+    """But for the bridges of other runs at this moment, and what is a port of them."""
+    for path in Path("/sys/class/net").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another run's: it has gone just now
+            bridge = path / "master" if (path / "master").exists() else path
+            alias = (bridge / "ifalias").read_text().strip()
+            if not alias.startswith(marks.PREFIX) or alias == mark:
+                yield path.name
 
 
 def descendants(root: int) -> frozenset[int]:

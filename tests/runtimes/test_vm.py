@@ -18,6 +18,7 @@ from harness.cgroups import leftovers
 from harness.contract import Checkpointable, Workspace
 from harness.errors import TrialFailed, TrialTimeout, Unsupported, UsageError
 from harness.model import Spec
+from runtimes.bridge import bridges
 from runtimes.vm import driver
 from runtimes.vm.driver import VmRuntime
 
@@ -26,6 +27,10 @@ pytestmark = [pytest.mark.machine, pytest.mark.slow]
 Specs = Callable[..., Spec]
 
 READY_S = 60.0
+SHOW_NETWORK = """
+ip -4 addr show eth0
+ping -c 1 -W 5 $(ip route | sed -n 's/default via //p' | cut -d' ' -f1)
+"""
 RUN_S = 20.0
 
 
@@ -199,9 +204,30 @@ def test_pause_and_resume(runtime: VmRuntime, box_spec: Specs) -> None:
 
 def test_what_a_machine_cannot_do_is_said(runtime: VmRuntime, box_spec: Specs) -> None:
     with (
-        pytest.raises(Unsupported, match="no network"),
-        runtime.start(box_spec(network="bridge")),
+        pytest.raises(Unsupported, match="the network none or bridge"),
+        runtime.start(box_spec(network="nat")),
     ):
+        pass
+
+
+def test_a_link_is_made_and_goes_with_qemu(runtime: VmRuntime, box_spec: Specs, tmp_path: Path) -> None:
+    spec = box_spec(network="bridge")
+    port = Path("/sys/class/net", bridges.port_of(spec.name))
+    with runtime.start(spec) as box:
+        box.wait_ready(READY_S)
+        assert port.exists()
+        shown = box.run(["sh", "-c", SHOW_NETWORK], RUN_S)
+        assert shown.exit_code == 0, shown
+        assert f"inet {box.address}/20".encode() in shown.stdout
+        with pytest.raises(UsageError, match="cannot be saved"):
+            cast(Checkpointable, box).checkpoint(tmp_path)
+        (pid,) = box.pids()
+        os.kill(pid, 9)
+        deadline_s = time.monotonic() + 10
+        while port.exists():
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+    with pytest.raises(Unsupported, match="restored"), runtime.restore(box_spec(network="bridge"), tmp_path):
         pass
 
 

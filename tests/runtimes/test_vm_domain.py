@@ -12,6 +12,7 @@ import pytest
 from lxml import etree
 
 from harness import proc
+from runtimes.bridge.netlink import Link
 from runtimes.vm import kernel, tsc
 from runtimes.vm.domain import KVM, TCG, Accelerator, Boot, Machine, domain_xml
 from runtimes.vm.profiles import DIRECT, FULL, MICRO, Profile
@@ -68,6 +69,20 @@ def test_libvirt_schema_accepts_it(
 ) -> None:
     document = etree.fromstring(domain_xml(replace(machine(accelerator, profile), cpuset=cpuset)).encode())
     assert schema.validate(document), schema.error_log
+
+
+@accelerators
+@profiles
+def test_a_link_is_a_port_of_the_bridge(accelerator: Accelerator, profile: Profile, schema: etree.RelaxNG) -> None:
+    link = Link(name="tarev0", bridge=7, address="198.18.0.5", prefix=20, gateway="198.18.0.1")
+    linked = replace(machine(accelerator, profile), link=link, bridge="tare-0")
+    document = etree.fromstring(domain_xml(linked).encode())
+    assert schema.validate(document), schema.error_log
+    found = {
+        path: document.xpath(f"string(devices/interface/{path})")
+        for path in ("@type", "mac/@address", "source/@bridge")
+    }
+    assert found == {"@type": "bridge", "mac/@address": "02:54:c6:12:00:05", "source/@bridge": "tare-0"}
 
 
 def test_the_schema_refuses_what_libvirt_does_not_know(schema: etree.RelaxNG) -> None:

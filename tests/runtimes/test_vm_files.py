@@ -30,7 +30,7 @@ def modules(tmp_path: Path) -> Path:
     """A modules folder with a chain, a fork, two kinds of compression and something built in."""
     folder = tmp_path / "modules"
     (folder / "kernel").mkdir(parents=True)
-    for name in ("ring", "bus"):
+    for name in ("ring", "bus", "failover", "virtio_net"):
         (folder / "kernel" / f"{name}.ko").write_bytes(name.encode())
     (folder / "kernel" / "virtio_pci.ko").write_bytes(b"virtio_pci")
     (folder / "kernel" / "virtio-console.ko.xz").write_bytes(lzma.compress(b"virtio_console"))
@@ -42,6 +42,8 @@ def modules(tmp_path: Path) -> Path:
         "kernel/virtio_pci.ko: kernel/bus.ko kernel/ring.ko\n"
         "kernel/virtio-console.ko.xz: kernel/ring.ko\n"
         "kernel/virtio_blk.ko.zst: kernel/bus.ko kernel/ring.ko\n"
+        "kernel/virtio_net.ko: kernel/failover.ko kernel/ring.ko\n"
+        "kernel/failover.ko:\n"
     )
     (folder / "modules.builtin").write_text("kernel/fs/ext4/ext4.ko\n")
     return folder
@@ -71,6 +73,8 @@ def test_the_initrd_holds_init_busybox_and_modules_in_load_order(guest_kernel: K
     assert found["dev/console"][0] == stat.S_IFCHR | 0o600
     loaded = [data for name, (_, data) in sorted(found.items()) if name.startswith("modules/")]
     assert loaded == [b"ring", b"bus", b"virtio_pci", b"virtio_console", b"virtio_blk"]
+    later = [data for name, (_, data) in sorted(found.items()) if name.startswith("network/")]
+    assert later == [b"failover", b"virtio_net"]  # what was loaded before is not loaded again
     assert list(found)[-1] == "TRAILER!!!"
 
 

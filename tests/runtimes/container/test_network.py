@@ -25,9 +25,11 @@ from harness.cgroups import leftovers
 from harness.contract import Instance, Workspace
 from harness.errors import TrialFailed, Unsupported
 from harness.model import Image, Spec
-from runtimes.container import bridges, etc
+from runtimes.bridge import bridges
+from runtimes.bridge.bridges import PREFIX
+from runtimes.bridge.worker import POOLS, free_subnet
+from runtimes.container import etc
 from runtimes.container.driver import ContainerRuntime
-from runtimes.container.network_worker import POOLS, PREFIX, free_subnet
 
 pytestmark = pytest.mark.machine
 
@@ -349,7 +351,7 @@ def worker_of(mark: str) -> int:
     (pid,) = (
         int(path.parent.name)
         for path in Path("/proc").glob("[0-9]*/cmdline")
-        if (words := _words(path)) and words[-1:] == [mark] and "network_worker" in words[3]
+        if (words := _words(path)) and words[-1:] == [mark] and "runtimes.bridge.worker" in words[3]
     )
     return pid
 

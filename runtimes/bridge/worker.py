@@ -18,13 +18,10 @@ from pyroute2 import IPRoute  # noqa: TID251 (this is its home)
 from pyroute2.netlink.exceptions import NetlinkError  # noqa: TID251
 
 from harness.errors import TareError, Unsupported
-from runtimes.container import bridges, forwarding, netlink
+from runtimes.bridge import bridges, forwarding, netlink
 
 POOLS = (IPv4Network("198.18.0.0/15"), IPv4Network("172.16.0.0/12"))
 """The first is set aside for benchmarks of networks and so in use nearly nowhere; the second is private."""
-
-PREFIX = 20
-"""4,093 boxes: an address is used again only when the links of the box that had it are long gone."""
 
 MESSAGE_BYTES = 4096
 _RULES = """
@@ -138,7 +135,7 @@ def free_subnet(taken: Iterable[IPv4Network]) -> IPv4Network:
     """The first subnet of the pools that meets none of those."""
     all_taken = list(taken)
     for pool in POOLS:
-        for subnet in pool.subnets(new_prefix=PREFIX):
+        for subnet in pool.subnets(new_prefix=bridges.PREFIX):
             if not any(subnet.overlaps(other) for other in all_taken):
                 return subnet
     raise Unsupported(

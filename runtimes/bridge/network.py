@@ -7,7 +7,7 @@ nat       and the world beyond, under the host's address: the one network that c
           packet filter, in a table of our own; both go back when the run ends
 host      no namespace: the host's links as they are
 
-The bridge is made when the first box needs it, by a worker (network_worker.py says why), and goes with the run.
+The bridge is made when the first box needs it, by a worker (worker.py says why), and goes with the run.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pathlib import Path
 import msgspec
 
 from harness.errors import TrialFailed, Unsupported
-from runtimes.container import bridges
-from runtimes.container.plan import Link
+from runtimes.bridge import bridges
+from runtimes.bridge.netlink import Link
 
 NONE, LOOPBACK, BRIDGE, NAT, HOST = KINDS = ("none", "loopback", "bridge", "nat", "host")
 
@@ -35,7 +35,7 @@ _MESSAGE_BYTES = 4096
 _ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = (
     "import sys; sys.path.append(sys.argv[1]); "
-    "from runtimes.container.network_worker import serve; serve(int(sys.argv[2]), sys.argv[3])"
+    "from runtimes.bridge.worker import serve; serve(int(sys.argv[2]), sys.argv[3])"
 )
 
 
