@@ -93,6 +93,16 @@ def _uncovered(runtime: Runtime, spec: Spec) -> float:
     return max(phases[0].began_s - began_s, ready_s - phases[-1].ended_s) / allowed_s
 
 
+def test_memory_of_a_guest_is_told_apart(runtime: Runtime, spec: Specs) -> None:
+    """By the name of its mapping, in each box that boots a kernel of its own, and in no other."""
+    with runtime.start(spec()) as instance:
+        instance.wait_ready(READY_S)
+        guest_bytes = gauges.guest_resident_bytes(gauges.mappings(instance.pids()))
+        boots = any(phase.name == "kernel" for phase in instance.phases())
+        assert (guest_bytes is not None) == boots
+        assert guest_bytes is None or 16 * MIB < guest_bytes <= 256 * MIB
+
+
 def test_it_runs_on_the_cpus_it_was_given(runtime: Runtime, spec: Specs) -> None:
     last = max(os.sched_getaffinity(0))
     with runtime.start(spec(cpuset=(last,))) as instance:
