@@ -24,6 +24,7 @@ _MEASURES = {Unit.SECONDS: "as long as", Unit.BYTES: "as much as", Unit.RATIO: "
 _VERBS = {
     "boot.ready": "is ready after {}",
     "boot.service": "answers its first HTTP request after {}",
+    "idle.cpu": "uses {} of a CPU while nothing happens",
     "memory.pss": "holds {} of memory",
     "disk.transfer": "is {} to ship",
     "disk.content": "unpacks to {}",
@@ -140,7 +141,7 @@ def _one(names: tuple[str, str], comparison: Comparison, metric: Metric, own: Su
     box, reference = names
     effect = comparison.effect
     value = units.value(own.median, metric.unit)
-    verb = _VERBS.get(metric.name, f"has a {metric.name} of {{}}").format(value)
+    verb = _VERBS.get(metric.name, f"comes to {{}} in {metric.name}").format(value)
     if not effect.relative:
         against = f", {reference} {units.value(base.median, metric.unit)}" if base else ""
         return f"{box} {verb}{against}."

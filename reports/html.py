@@ -31,7 +31,7 @@ from reports.tables import MARKS, brief, unmeasured
 from reports.tidy import runtimes
 from reports.verdicts import SMALLEST_BLOCKS, Verdict
 
-MOST_SENTENCES = 16
+MOST_SENTENCES = 24
 """Beyond these the sentences are folded away: the table says the same in less room."""
 LIBRARIES = ("numpy", "pandas", "scipy", "jinja2")
 

@@ -19,7 +19,7 @@ def _answer(planting: Planting) -> str:
     [
         (
             Planting(ratios={"box": 4.0}),
-            ("box has a made.up of", "4.0× as long as native (95 %: ", "WORSE (20 blocks)"),
+            ("box comes to ", "4.0× as long as native (95 %: ", "WORSE (20 blocks)"),
         ),
         (Planting(ratios={"box": 1.0}, sigma=0.01), ("SAME within ±5 % (20 blocks).",)),
         (Planting(ratios={"box": 1.12}, sigma=0.15, seed=3), ("INCONCLUSIVE (20 blocks",)),
