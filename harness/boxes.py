@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -57,7 +57,8 @@ class Boxes(Protocol):
 
     def ps(self, every: bool) -> str: ...
 
-    def logs(self, name: str) -> bytes: ...
+    def logs(self, name: str, follow: bool) -> Iterator[bytes]:
+        """What it has printed; with `follow` also what it prints until it ends, as it comes."""
 
     def inspect(self, name: str) -> str: ...
 

@@ -122,9 +122,13 @@ def ps(every: Annotated[bool, typer.Option("-a", "--all", help="Those that have 
 
 
 @app.command()
-def logs(box: Name) -> None:
+def logs(
+    box: Name, follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until it ends.")] = False
+) -> None:
     """What a detached box has printed."""
-    sys.stdout.buffer.write(_boxes().logs(box))
+    for piece in _boxes().logs(box, follow):
+        sys.stdout.buffer.write(piece)
+        sys.stdout.flush()
 
 
 @app.command()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -18,6 +19,7 @@ from runtimes.container.owner import Reply, shell_code
 
 _MIB = 1 << 20
 _KILL_S = 15.0
+_LOOK_S = 0.1
 
 
 class Boxes:
@@ -54,11 +56,18 @@ class Boxes:
         rows += [_row(record) for record in boxstate.all_records() if every or record.status == RUNNING]
         return _table(rows)
 
-    def logs(self, name: str) -> bytes:
-        path = boxstate.place(boxstate.find(name).name) / "log"
+    def logs(self, name: str, follow: bool) -> Iterator[bytes]:
+        record = boxstate.find(name)
+        path = boxstate.place(record.name) / "log"
         if not path.exists():
             raise UsageError(f"box {name} prints to whoever started it", hint="only detached boxes have a log: run -d")
-        return path.read_bytes()
+        with path.open("rb") as log:
+            yield log.read()
+            if follow and record.status == RUNNING:
+                with contextlib.suppress(guests.JustEnded), guests.visiting(record) as owner:
+                    while guests.outlasts(owner, _LOOK_S):
+                        yield log.read()
+            yield log.read()
 
     def inspect(self, name: str) -> str:
         record = boxstate.find(name)

@@ -18,6 +18,10 @@ from runtimes.container.owner import MESSAGE_BYTES, Reply, Request
 from runtimes.container.planning import Command
 
 
+class JustEnded(TareError):
+    """The record still says that it runs, and nobody is there any more."""
+
+
 @contextmanager
 def visiting(record: Record) -> Iterator[socket.socket]:
     """A connection to the owner of that box; its end is the end of the box."""
@@ -25,7 +29,7 @@ def visiting(record: Record) -> Iterator[socket.socket]:
         try:
             owner.connect(str(boxstate.place(record.name) / "control"))
         except (FileNotFoundError, ConnectionRefusedError):
-            raise TareError(f"box {record.name} has just ended", hint="tare box ps -a") from None
+            raise JustEnded(f"box {record.name} has just ended", hint="tare box ps -a") from None
         yield owner
 
 

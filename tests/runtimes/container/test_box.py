@@ -370,6 +370,17 @@ def test_a_terminal_is_one(box: CommandLine, way: str) -> None:
     assert person.ends() == 5
 
 
+def test_a_log_is_followed_until_the_end(box: CommandLine) -> None:
+    name = box.detached("tiny", "sh", "-c", "echo one; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo two; exit 5")
+    with subprocess.Popen(box.argv("logs", "-f", name), env=box.environment, stdout=subprocess.PIPE) as following:
+        assert following.stdout is not None
+        assert following.stdout.readline() == b"one\n"
+        box.out("exec", name, "touch", "/tmp/go")
+        assert following.stdout.read() == b"two\n"
+        assert following.wait(10) == 0
+    assert box.out("logs", "-f", name) == "one\ntwo"
+
+
 def test_a_terminal_without_a_person_goes_to_the_log(box: CommandLine) -> None:
     name = box.detached("-t", "tiny", "sh", "-c", "tty; trap 'exit 0' TERM; while :; do sleep 0.05; done")
     await_true(lambda: "/dev/pts/0" in box.out("logs", name))
