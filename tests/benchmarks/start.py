@@ -2,11 +2,11 @@
 
 Every contestant runs the same static program of the same unpacked root file system. Ours has all its namespaces but
 user, a cgroup with limits for memory, CPU and processes, an overlay, masked paths, capabilities, no_new_privs and the
-filter of system calls, and is asked in-process, which is how the harness asks it: its zygote is running, nothing else
-is pooled or warmed, every folder and cgroup is made anew. crun and runc run their own default specification with the
-same limits, on the root as it is (no overlay, no filter); bwrap and unshare(1) make namespaces only. Their times hold
-what it takes to execute the tool, since that is how they are used, and to remove what it made; of ours, that is in the
-rows "until nothing is left".
+filter of system calls, and is asked in-process, which is how the harness asks it: its zygote is running and has the
+next box's network namespace and the mounts of its /dev ready. Nothing else is pooled or warmed: every folder, cgroup
+and process is made anew. crun and runc run their own default specification with the same limits, on the root as it is
+(no overlay, no filter); bwrap and unshare(1) make namespaces only. Their times hold what it takes to execute the tool,
+since that is how they are used, and to remove what it made; of ours, that is in the rows "until nothing is left".
 
 "ours" keeps the overlay's upper layer in memory, as no other contestant touches a disk; "ours on disk" keeps it where
 an ordinary run does. What that adds is the file system's: it is shared with everything else the host does.
