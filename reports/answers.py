@@ -143,7 +143,7 @@ def _one(names: tuple[str, str], comparison: Comparison, metric: Metric, own: Su
     value = units.value(own.median, metric.unit)
     verb = _VERBS.get(metric.name, f"comes to {{}} in {metric.name}").format(value)
     if not effect.relative:
-        against = f", {reference} {units.value(base.median, metric.unit)}" if base else ""
+        against = f"; {reference}: {units.value(base.median, metric.unit)}" if base else ""
         return f"{box} {verb}{against}."
     if comparison.exact and effect.estimate == 1:
         return f"{box} {verb}, exactly as much as {reference}."

@@ -58,7 +58,9 @@ def choose(values: Sequence[float], unit: Unit) -> Axis:
         return Axis(factor, {"type": "log", **words, "title": LOG}, name)
     factor, name = units.scale(largest, unit)
     layout: dict[str, Any] = {"ticksuffix": f" {name}".rstrip(), "nticks": 5, "zeroline": False, "tickangle": 0}
-    if smallest > (1 - NARROW) * largest:
+    if smallest == largest == 0:
+        layout |= {"range": [-0.1, 1], "tickvals": [0], "ticktext": [f"0 {name}".rstrip()]}
+    elif smallest > (1 - NARROW) * largest:
         middle, reach = (smallest + largest) / 2, NARROW * largest / 2
         layout["range"] = [short((middle - reach) / factor), short((middle + reach) / factor)]
     return Axis(factor, layout, name)

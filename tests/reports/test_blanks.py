@@ -1,12 +1,13 @@
-"""A run without an answer says why; a box that is known says what it is."""
+"""What there is to show when there is nothing: a reason, an axis; and a box that is known says what it is."""
 
 from __future__ import annotations
 
 import msgspec
 
-from harness.model import Outcome, Results
+from harness.model import Outcome, Results, Unit
 from harness.registry import RUNTIMES, names
 from reports.analysis import analyse
+from reports.axes import choose
 from reports.blanks import nothing
 from reports.kinds import kinds
 from tests.reports.planted import Planting, plant
@@ -37,3 +38,9 @@ def test_every_runtime_of_ours_is_explained() -> None:
     ours = names(RUNTIMES)
     assert [name for name, _ in kinds(ours)] == list(ours)
     assert kinds(["mine"]) == []
+
+
+def test_an_axis_of_nothing_but_zero_starts_there() -> None:
+    axis = choose([0.0, 0.0], Unit.SECONDS)
+    assert axis.layout["tickvals"] == [0] and axis.layout["range"] == [-0.1, 1]
+    assert axis.around([0.0]) == [-0.1, 1]
