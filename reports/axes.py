@@ -61,7 +61,7 @@ def choose(values: Sequence[float], unit: Unit) -> Axis:
     if smallest == largest == 0:
         layout |= {"range": [-0.1, 1], "tickvals": [0], "ticktext": [f"0 {name}".rstrip()]}
     elif smallest > (1 - NARROW) * largest:
-        middle, reach = (smallest + largest) / 2, NARROW * largest / 2
+        middle, reach = (smallest + largest) / 2, max(NARROW * largest, 1.1 * (largest - smallest)) / 2
         layout["range"] = [short((middle - reach) / factor), short((middle + reach) / factor)]
     return Axis(factor, layout, name)
 

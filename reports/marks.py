@@ -43,12 +43,13 @@ LEGEND = {"orientation": "h", "yanchor": "bottom", "y": 1.02, "xanchor": "left",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """A figure as JSON, its caption and what a screen reader says instead."""
+    """A figure as JSON, its caption and what a screen reader says instead; `folded` where only some will look."""
 
     title: str
     alt: str
     json: str
     height: int
+    folded: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,15 +102,26 @@ def _charts(
     ratios = forest([row for name in dict.fromkeys(compared) for row in panel.drawn(name)], panel.styles, title)
     if ratios:
         yield ratios
-    if sampled:
-        yield charts.strip(
-            panel, sampled, "Every measurement, over its quartiles; in front the median with its 95 % interval"
-        )
+    yield from _points(panel, [m for m in sampled if m in leading], [m for m in sampled if m not in leading])
     yield from _of_leading(panel, [name for name in leading if name in sampled], parts)
     if len(owners) > 1:
         yield charts.stack(_owned(panel), owners, "Who holds the memory: medians")
     if exact:
         yield charts.bars(panel, exact, "Exact sizes")
+
+
+def _points(panel: Panel, leading: Sequence[str], others: Sequence[str]) -> Iterator[Chart]:
+    """Those of the headline at once, those of other metrics when asked for: fourteen rows of axes hide the first."""
+    title = "Every measurement, over its quartiles; in front the median with its 95 % interval"
+    if leading or others:
+        yield charts.strip(panel, leading or others, title)
+    if leading and others:
+        yield replace(
+            charts.strip(
+                panel, others, f"Every measurement of {len(others)} more {'metric' if len(others) == 1 else 'metrics'}"
+            ),
+            folded=True,
+        )
 
 
 def _of_leading(panel: Panel, varying: Sequence[str], parts: Sequence[str]) -> Iterator[Chart]:
