@@ -1,6 +1,6 @@
 """Results folders → documents. `render_apart` does it in a process of its own, after measuring.
 
-Reports load pandas and scipy; the process that measures must not.
+Reports load pandas and plotly; the process that measures must not.
 """
 
 from __future__ import annotations

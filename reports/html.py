@@ -33,7 +33,7 @@ from reports.verdicts import SMALLEST_BLOCKS, Verdict
 
 MOST_SENTENCES = 24
 """Beyond these the sentences are folded away: the table says the same in less room."""
-LIBRARIES = ("numpy", "pandas", "scipy", "jinja2")
+LIBRARIES = ("numpy", "pandas", "scipy", "plotly", "jinja2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def _ways() -> dict[str, Any]:
     """How the templates say things."""
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
     return {
-        "libraries": versions | {"plotly.js": page.PLOTLY, "Python": platform.python_version()},
+        "libraries": versions | {"Python": platform.python_version()},
         "Standing": Standing,
         "margin_text": answers.margin_text,
         "side_by_side": together.shown,
