@@ -23,13 +23,14 @@ from runtimes.vm import connection, driver, sweep
 pytestmark = pytest.mark.machine
 
 BOX = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from harness import images
 from harness.contract import Workspace
 from harness.model import Spec
 from runtimes.vm import driver
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background ignores it
 home, mark = Path(sys.argv[1]), sys.argv[2]
 runtime = driver.tcg(Workspace(store=home, scratch=home / "scratch", mark=mark))
 prepared = runtime.prepare(images.find(home, "tiny"))
