@@ -6,6 +6,8 @@ themselves (disks, initrds) is theirs.
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,6 +16,9 @@ from stat import S_ISDIR
 from harness import images, oci
 from harness.errors import UsageError
 
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+"""As the kernel shows a character that would end a field."""
+
 
 def remove(home: Path, name: str) -> int:
     """Bytes freed on the disk; UsageError when a box runs on the image, or there is none."""
@@ -21,11 +26,13 @@ def remove(home: Path, name: str) -> int:
     layout = oci.Layout(home / "images")
     with images.changing(home):
         others = [descriptor for other, descriptor in layout.names().items() if other != name]
-        if image.digest not in {one.digest for one in others} and (pid := _user_of(Path(image.root))):
+        unshared = _unshared(home, layout, others)
+        if Path(image.root) in unshared and (pid := _user_of(Path(image.root))):
             raise UsageError(f"process {pid} runs on image {name}", hint="end its box first: tare box ps, tare sweep")
         with layout.renaming() as names:
             names.pop(name, None)
-        return sum(map(_removed, _unshared(home, layout, others)))
+        # What a name has moved on from may still be somebody's root; it goes another time.
+        return sum(_removed(path) for path in unshared if not (path.is_dir() and _user_of(path)))
 
 
 def _unshared(home: Path, layout: oci.Layout, others: Iterable[oci.Descriptor]) -> list[Path]:
@@ -64,6 +71,9 @@ def _user_of(tree: Path) -> int | None:
 
 def _is_on(folder: Path, tree: Path) -> bool:
     try:
-        return (folder / "root").readlink() == tree or str(tree) in (folder / "mountinfo").read_text()
+        if os.path.samestat((folder / "root").stat(), tree.stat()):
+            return True
+        mounts = _ESCAPED.sub(lambda code: chr(int(code[1], 8)), (folder / "mountinfo").read_text())
+        return str(tree) in mounts or str(tree.resolve()) in mounts
     except OSError:  # it has ended, or is not ours to look at
         return False

@@ -16,6 +16,7 @@ Places in the area are given as offsets, of which the first is the area's own he
 
 from __future__ import annotations
 
+import errno
 import struct
 from ctypes import c_char_p, c_void_p
 
@@ -24,6 +25,7 @@ from runtimes.container.numbers import NUMBERS
 COMPARE = -1
 CALL_WORDS = 12
 CALL_BYTES = CALL_WORDS * 8
+CALL_ON = 7
 ANY_ERROR = -1
 AT_FDCWD = -100
 
@@ -96,7 +98,7 @@ class Calls:
         """`on` and `store`: places of the first argument and for the result. `expected`: an error that is none, after
         which that many calls are passed over."""
         mask = expected if expected < 0 else (1 << expected) & ~1
-        self._add(NUMBERS[name], arguments, (on, store, mask, (skip + 1) * CALL_BYTES, 0), doing)
+        self._add(_number(name), arguments, (on, store, mask, (skip + 1) * CALL_BYTES, 0), doing)
 
     def compare(self, at: int, mask: int, value: int, error: int, doing: str = "") -> None:
         """Goes on if the word at that place is that value under that mask, else fails with that error."""
@@ -110,7 +112,7 @@ class Calls:
         """A call that is not come back from unless it fails; with any error the next one is made, but only an error
         that is not expected is remembered."""
         mask = sum(1 << error for error in expected)
-        self._add(NUMBERS[name], arguments, (0, 0, mask, CALL_BYTES, CALL_BYTES), "")
+        self._add(_number(name), arguments, (0, 0, mask, CALL_BYTES, CALL_BYTES), "")
 
     def put(self, at: int, *values: Value) -> None:
         """Words that are in the area before the first call is made."""
@@ -118,21 +120,21 @@ class Calls:
 
     def pointers(self, values: list[bytes]) -> bytes:
         """A list of addresses as execve(2) wants it."""
-        self.kept += values
+        self.kept += map(whole, values)
         return b"".join(struct.pack("=q", address(value)) for value in values) + bytes(8)
 
     def new_filesystem(self, kind: str, options: tuple[tuple[str, str], ...], attributes: int) -> None:
         """fsopen, fsconfig and fsmount; leaves the mount at MOUNT. The descriptors end with exec."""
         self.call("fsopen", kind.encode(), _FSOPEN_CLOEXEC, store=CONTEXT, doing=kind)
         for key, value in options:
-            arguments = (0, _FSCONFIG_SET_STRING, key.encode(), _encoded(value), 0)
+            arguments = (0, _FSCONFIG_SET_STRING, key.encode(), encoded(value), 0)
             self.call("fsconfig", *arguments, on=CONTEXT, doing=f"{kind} with {key} {value}")
         self.call("fsconfig", 0, _FSCONFIG_CMD_CREATE, 0, 0, 0, on=CONTEXT, doing=kind)
         self.call("fsmount", 0, _FSMOUNT_CLOEXEC, attributes, on=CONTEXT, store=MOUNT, doing=kind)
 
     def move_mount(self, path: str, *, mount: int = MOUNT, expected: int = 0, skip: int = 0) -> None:
         """Puts the mount at that place in the area there."""
-        arguments = (0, b"", AT_FDCWD, _encoded(path), MOVE_MOUNT_F_EMPTY_PATH)
+        arguments = (0, b"", AT_FDCWD, encoded(path), MOVE_MOUNT_F_EMPTY_PATH)
         self.call("move_mount", *arguments, on=mount, expected=expected, skip=skip, doing=f"mount on {path}")
 
     def _add(self, number: int, arguments: tuple[Value, ...], rest: tuple[int, ...], doing: str) -> None:
@@ -159,5 +161,21 @@ def address(data: bytes) -> int:
     return c_void_p.from_buffer(pointer).value or 0
 
 
-def _encoded(text: str) -> bytes:
-    return text.encode(errors="surrogateescape")
+def _number(name: str) -> int:
+    """OSError for a call that this machine's libseccomp has not heard of: its -1 would be taken for COMPARE."""
+    number = NUMBERS[name]
+    if number < 0:
+        raise OSError(errno.ENOSYS, f"libseccomp does not know {name}")
+    return number
+
+
+def encoded(text: str) -> bytes:
+    """As the kernel is told it, which would take a zero for its end: ValueError for one."""
+    return whole(text.encode(errors="surrogateescape"))
+
+
+def whole(word: bytes) -> bytes:
+    """The same word, if the kernel would read all of it; else ValueError."""
+    if b"\0" in word:
+        raise ValueError(f"there is a null byte in {word[:100]!r}")
+    return word

@@ -26,7 +26,19 @@ from ctypes import PYFUNCTYPE, c_long, c_size_t, c_void_p
 from typing import NoReturn
 
 from runtimes.container import syscalls as sys_
-from runtimes.container.calls import ANY_ERROR, CALL_BYTES, CALL_WORDS, COMPARE, CONTEXT, REPORT, Calls, Place, address
+from runtimes.container.calls import (
+    ANY_ERROR,
+    CALL_BYTES,
+    CALL_ON,
+    CALL_WORDS,
+    COMPARE,
+    CONTEXT,
+    ERROR_MET,
+    REPORT,
+    Calls,
+    Place,
+    address,
+)
 from runtimes.container.plan import Failure
 
 _ERROR, _FAILED, _TOLD = 0, 8, 16
@@ -131,7 +143,9 @@ class Area:
             return None
         names = [name for part in self._parts for name in part.names]
         step, doing = names[(failed - _LIST) // CALL_BYTES]
-        error = met or error
+        number, on = (struct.unpack_from("=q", self._memory, failed + at)[0] for at in (0, 8 * CALL_ON))
+        if (number, on) == (COMPARE, ERROR_MET):
+            error = met
         said = self._said() or os.strerror(error)
         return Failure(step, error, f"{doing}: {said}" if doing else said)
 

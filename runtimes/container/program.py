@@ -12,7 +12,7 @@ import sys
 from _socket import CMSG_LEN, CMSG_SPACE, SCM_RIGHTS, SOL_SOCKET
 
 from runtimes.container import syscalls as sys_
-from runtimes.container.calls import AT_FDCWD, PATH, PATH_BYTES, SPACE, TERMINAL, Calls, Place
+from runtimes.container.calls import AT_FDCWD, PATH, PATH_BYTES, SPACE, TERMINAL, Calls, Place, encoded
 from runtimes.container.masks import require_device
 from runtimes.container.plan import Plan
 
@@ -78,7 +78,7 @@ def become_user(calls: Calls, plan: Plan) -> None:
         calls.call("setresgid", group, group, group)
         calls.call("setresuid", user, user, user)
     if plan.working_dir:
-        calls.call("chdir", os.fsencode(plan.working_dir))
+        calls.call("chdir", encoded(plan.working_dir))
         calls.call("getcwd", PATH, PATH_BYTES)
         first, mask = (int.from_bytes(sign + b"\0" * 7, sys.byteorder) for sign in (b"/", b"\xff"))
         calls.compare(PATH, mask, first, errno.ENOENT, doing=f"{plan.working_dir} is not in the box")
@@ -92,4 +92,4 @@ def execute(calls: Calls, plan: Plan) -> None:
     environment = calls.pointers([os.fsencode(f"{key}={value}") for key, value in plan.environment])
     for folder in folders:
         path = f"{folder}/{name}" if folder else name
-        calls.try_one("execve", os.fsencode(path), argv, environment, expected=_MISSING)
+        calls.try_one("execve", encoded(path), argv, environment, expected=_MISSING)

@@ -26,6 +26,7 @@ from runtimes.container.calls import (
     SHM,
     Calls,
     Place,
+    encoded,
 )
 from runtimes.container.plan import Plan
 
@@ -83,11 +84,11 @@ def place_mounts(calls: Calls, given: list[Given]) -> None:
         parts = target.strip("/").split("/")
         for count in range(1, len(parts) + is_folder):
             path = "/" + "/".join(parts[:count])
-            calls.call("mkdirat", AT_FDCWD, path.encode(), 0o755, expected=errno.EEXIST, doing=path)
+            calls.call("mkdirat", AT_FDCWD, encoded(path), 0o755, expected=errno.EEXIST, doing=path)
         if not is_folder:
             flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            calls.call("openat", AT_FDCWD, target.encode(), flags, 0o644, doing=target)
-        calls.call("move_mount", mount, b"", AT_FDCWD, target.encode(), MOVE_MOUNT_F_EMPTY_PATH, doing=target)
+            calls.call("openat", AT_FDCWD, encoded(target), flags, 0o644, doing=target)
+        calls.call("move_mount", mount, b"", AT_FDCWD, encoded(target), MOVE_MOUNT_F_EMPTY_PATH, doing=target)
 
 
 def mount_root(calls: Calls, plan: Plan) -> None:
@@ -175,5 +176,5 @@ def _place(calls: Calls, mount: Place, path: str) -> None:
     """Mounts on a folder of the image, which a minimal image may lack."""
     calls.move_mount(path, mount=mount, expected=errno.ENOENT, skip=1)
     calls.skip(2)
-    calls.call("mkdirat", AT_FDCWD, path.encode(), 0o755, doing=path)
+    calls.call("mkdirat", AT_FDCWD, encoded(path), 0o755, doing=path)
     calls.move_mount(path, mount=mount)

@@ -1,7 +1,7 @@
 """The zygote: a small process of one thread from which every container is cloned.
 
-A clone copies the parent's page tables, so its cost grows with the parent: a fraction of a millisecond from here,
-several from a process that holds a harness. It also cannot be harmed by the harness's threads.
+A box's first process shares this one's memory until it executes its program, and where it cannot, is a copy of it,
+whose cost grows with the parent: so the parent is small. It also cannot be harmed by the harness's threads.
 
 It serves requests over a SEQPACKET socket until that is closed, which also happens when the harness is killed; then it
 kills every box and ends. It is no subreaper: whatever a box leaves behind is in the box's pid namespace, whose PID 1
@@ -114,8 +114,9 @@ def _start(plan: Plan, received: tuple[int, ...], shared: Shared) -> tuple[int, 
             pid, pidfd = _clone_into(plan, started.area)
         else:
             pid, pidfd = _clone_new(plan, descriptors, given, started, shared)
-    except OSError as error:
-        os.write(descriptors.report, Failure(step, error.errno or 0, error.strerror or "").encode())
+    except (OSError, ValueError, struct.error) as error:  # the latter: a value that no call can be given
+        number = (error.errno or 0) if isinstance(error, OSError) else 0
+        os.write(descriptors.report, Failure(step, number, getattr(error, "strerror", None) or str(error)).encode())
         started.status.close()
         shared.areas.append(started.area)
     if pid > 0 and plan.join:
@@ -219,7 +220,10 @@ def _tell_birth(started: Started, pid: int, pidfd: int) -> None:
     with contextlib.suppress(OSError):
         mounts = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         rights += DESCRIPTOR.pack(mounts)
-    _tell(started.status, BIRTH.pack(born_s, pid), [(SOL_SOCKET, SCM_RIGHTS, rights)])
+    try:
+        _tell(started.status, BIRTH.pack(born_s, pid), [(SOL_SOCKET, SCM_RIGHTS, rights)])
+    except OSError:  # a box nobody knows of is not to run
+        sys_.pidfd_send_signal(pidfd, sys_.SIGKILL)
     if mounts >= 0:
         os.close(mounts)
 

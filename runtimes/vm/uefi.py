@@ -64,7 +64,8 @@ def check() -> None:
 
 def base(store: Path, image: Image, loaded: Loaded) -> Path:
     """The image's disk with that to boot, made on first use."""
-    parts = (image.digest, loaded.kernel.digest, hashlib.sha256(loaded.initrd).hexdigest(), loaded.command_line)
+    own = (hashlib.sha256(data).hexdigest() for data in (loaded.initrd, _LOADER.read_bytes()))
+    parts = (image.digest, loaded.kernel.digest, *own, loaded.command_line, _TABLE, _ENTRY)
     folder = store / "vm" / "disks" / f"uefi-{hashlib.sha256(repr(parts).encode()).hexdigest()}"
     target = folder / "disk.gpt"
     if not target.exists():

@@ -98,6 +98,27 @@ def test_an_image_that_a_process_runs_on_stays(tmp_path: Path) -> None:
     assert images.find(tmp_path, "tiny").root == root
 
 
+@pytest.mark.machine
+def test_what_a_name_has_moved_on_from_stays_while_a_box_is_on_it(tmp_path: Path) -> None:
+    """In a folder whose name the kernel shows otherwise, and by an overlay."""
+    home = tmp_path / "a home"
+    old = images.build_tiny(home)
+    images.build_tiny(home, script="exit 1\n")
+    images.build_tiny(home, name="other", script="exit 2\n")
+    layers = f"lowerdir={old.root},upperdir=/run/up,workdir=/run/work"
+    script = (
+        f"mount -t tmpfs x /run && mkdir /run/up /run/work && mount -t overlay -o '{layers}' x /mnt && echo in && cat"
+    )
+    argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as box:
+        assert box.stdin and box.stdout and box.stdout.readline() == b"in\n"
+        removal.remove(home, "other")
+        assert Path(old.root, "bin").exists()
+        box.stdin.close()
+    removal.remove(home, "tiny")
+    assert not Path(old.root).exists()
+
+
 def files(home: Path) -> set[tuple[Path, int]]:
     """What the store holds of images, with sizes."""
     rooms = (home / "trees", home / "images" / "blobs")

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -18,7 +19,7 @@ from harness.contract import Workspace
 from harness.errors import TrialFailed
 from harness.model import Spec
 from runtimes.container import machine, numbers
-from runtimes.container.calls import ANY_ERROR, BUFFER, REPORT, RESULT, Calls, Place
+from runtimes.container.calls import ANY_ERROR, BUFFER, ERROR_MET, REPORT, RESULT, Calls, Place
 from runtimes.container.driver import ContainerRuntime
 from runtimes.container.machine import Area, Runner
 from runtimes.container.plan import Failure
@@ -172,3 +173,24 @@ def test_limits_that_fail_while_the_box_is_on_its_way_take_it_back(
     assert [path.name for path in workspace.scratch.iterdir()] == ["zygote.log"]
     with runtime.start(box()) as instance:
         instance.wait_ready(10)
+
+
+@pytest.mark.parametrize("how", [sharing, copied])
+def test_only_what_waits_for_the_zygote_fails_with_its_error(how: Callable[[Area], tuple[int, int]]) -> None:
+    area, waiting, other = Area(), Calls(), Calls()
+    waiting.compare(ERROR_MET, -1, 0, errno.EIO)
+    other.call("chdir", b"/nowhere")
+    for part, code in ((waiting, errno.EPERM), (other, errno.ENOENT)):
+        area.load([part])
+        with Path("/dev/null").open("wb") as null:
+            area.put(REPORT, null.fileno())
+            area.put(ERROR_MET, errno.EPERM)
+            how(area)
+        failure = area.failure()
+        assert failure is not None and failure.errno == code
+
+
+def test_a_call_nobody_knows_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cast(dict[str, int], numbers.NUMBERS), "close_range", -1)
+    with pytest.raises(OSError, match="does not know close_range"):
+        Calls().call("close_range", 3, 4, 0)

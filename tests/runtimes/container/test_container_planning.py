@@ -31,6 +31,12 @@ def test_a_box_always_has_a_bound_on_its_processes() -> None:
     assert limits(given) == Limits(cpuset=(1,), cpus=0.5, memory_bytes=1 << 20, pids=7)
 
 
+def test_a_box_too_small_to_share_memory_safely_is_set_up_by_a_copy() -> None:
+    cgroup = Cgroup("box", V1 | V2)
+    assert plan(spec(memory_bytes=(16 << 20) - 1), cgroup, FOLDER).copied
+    assert not plan(spec(memory_bytes=16 << 20), cgroup, FOLDER).copied
+
+
 def test_on_a_hybrid_host_the_clone_joins_v2_and_the_child_v1() -> None:
     made = plan(spec(), Cgroup("box", V1 | V2), FOLDER)
     assert made.unified == "/cg/unified/box"

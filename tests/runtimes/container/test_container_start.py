@@ -17,6 +17,7 @@ from harness.errors import TrialFailed, Unsupported
 from harness.model import Feature, Image, Role, Spec
 from runtimes.container import masks
 from runtimes.container.driver import ContainerRuntime
+from runtimes.container.planning import Command
 
 pytestmark = pytest.mark.machine
 
@@ -272,3 +273,38 @@ def test_a_paused_box_does_nothing_until_it_is_resumed(runtime: ContainerRuntime
         instance.pause()
         instance.resume()
         assert shell(instance, "echo back") == "back"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        Command(("/bin/echo", "\ud800"), ()),
+        Command(("/bin/echo", "a\0b"), ()),
+        Command(("/bin/true",), (("A", "v\0w"),)),
+        Command(("/bin/true",), (), user=(1 << 32, 1 << 32)),
+    ],
+    ids=["surrogate", "null in a word", "null in the environment", "user"],
+)
+def test_what_the_kernel_cannot_be_told_costs_one_box_only(
+    runtime: ContainerRuntime, box: SpecFactory, command: Command
+) -> None:
+    with runtime.start(box()) as other:
+        other.wait_ready(10)
+        with (
+            Path("/dev/null").open("r+b") as null,
+            pytest.raises(TrialFailed) as caught,
+            runtime.execute(box(), command, (null.fileno(),) * 3),
+        ):
+            pass
+        assert "the zygote is gone" not in caught.value.message
+        assert shell(other, "echo alive") == "alive"
+
+
+def test_a_mount_target_of_any_bytes(runtime: ContainerRuntime, box: SpecFactory, tmp_path: Path) -> None:
+    mounts = (("/etc/hostname", "/m\udce9", True),)
+    with (tmp_path / "said").open("w+b") as said:
+        command = Command(("/bin/sh", "-c", "echo /m*"), (("PATH", "/bin"),), mounts=mounts)
+        with runtime.execute(box(), command, (said.fileno(),) * 3) as made:
+            made.process.ended(10)
+        said.seek(0)
+        assert said.read() == b"/m\xe9\n"
