@@ -49,7 +49,16 @@ def mark() -> Iterator[str]:
         yield mark
 
 
-@pytest.fixture(scope="module", params=registry.names(registry.RUNTIMES))
+QUICK = ("native", "container")
+"""The others start for seconds each; plug-ins are taken to be like them."""
+
+
+def _runtimes() -> Iterator[object]:
+    for name in registry.names(registry.RUNTIMES):
+        yield pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=_runtimes())
 def runtime(request: pytest.FixtureRequest, home: Path, mark: str) -> Iterator[Runtime]:
     name = str(request.param)
     scratch = home / "scratch" / mark / name
