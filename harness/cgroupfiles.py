@@ -28,7 +28,7 @@ def write_if_there(path: Path, text: str) -> bool:
 def remove(path: Path) -> bool:
     """Whether that folder is gone; one that has members stays."""
     try:
-        os.rmdir(path)  # noqa: PTH106 (as above)
+        path.rmdir()
     except OSError as error:
         if error.errno not in (errno.ENOENT, errno.EBUSY):
             raise

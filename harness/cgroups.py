@@ -134,7 +134,7 @@ class Cgroup:
             wanted.append("freezer")  # on pure v1 the freezer is the only way to kill without a race
         group = cls(name, {key: host.parents[key] / name for key in wanted}, controllers)
         if UNIFIED in group.paths:
-            os.mkdir(group.paths[UNIFIED])  # noqa: PTH102 (see cgroupfiles.write)
+            group.paths[UNIFIED].mkdir()
         if limits is not None:
             group.complete(limits)
         return group
@@ -142,7 +142,7 @@ class Cgroup:
     def complete(self, limits: Limits) -> None:
         try:
             for path in set(self.paths.values()) - {self.paths.get(UNIFIED)}:
-                os.mkdir(path)  # noqa: PTH102 (see cgroupfiles.write)
+                path.mkdir()
             self._initialise_cpuset()
             self.limit(limits)
         except BaseException:

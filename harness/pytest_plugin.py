@@ -120,7 +120,7 @@ def _opened(name: str, image_name: str, stack: ExitStack) -> Boxes:
     image = rerun.image_of(config, paths.home())
     opened = stack.enter_context(session.opened(config, lambda _: image, workspace, mark))
     support = opened.supports[name]
-    if not support.available:
+    if not support.available:  # their test, on a host that cannot make such a box: nothing of theirs is at fault
         pytest.skip(f"{name}: {support.reason}{f' ({support.hint})' if support.hint else ''}")
     return Boxes(name, opened)
 
@@ -178,7 +178,7 @@ def _replayed(config: pytest.Config) -> Iterator[Any]:
     from harness.errors import TareError
 
     name = str(config.getoption("--tare-replay"))
-    if not name:
+    if not name:  # like any test of a suite that is for a purpose: it waits for somebody to have that purpose
         reason = "no run was named: --tare-replay RUN (latest is the last one)"
         yield pytest.param(None, id="no-run", marks=pytest.mark.skip(reason=reason))
         return

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 
 import numpy as np
@@ -49,13 +49,10 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """A series in numbers. `low` and `high` are NaN below six samples; `failures` and `timeouts` count trials."""
+class Spread:
+    """Where values lie, and how widely. `low` and `high` are NaN below six of them."""
 
-    series: Series
     n: int
-    failures: int
-    timeouts: int
     median: float
     low: float
     high: float
@@ -63,9 +60,18 @@ class Summary:
     iqr: float
     minimum: float
     maximum: float
+    outliers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary(Spread):
+    """A series in numbers. `failures` and `timeouts` count trials."""
+
+    series: Series
+    failures: int
+    timeouts: int
     exact: bool
     emulated: bool
-    outliers: int
 
     @property
     def varies(self) -> bool:
@@ -136,21 +142,6 @@ def outliers(values: Floats) -> npt.NDArray[np.bool_]:
     return distance > OUTLIER_MADS * mad if mad > 0 else np.zeros(len(values), dtype=bool)
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """Where a series lies, and how widely."""
-
-    n: int
-    median: float
-    low: float
-    high: float
-    mad: float
-    iqr: float
-    minimum: float
-    maximum: float
-    outliers: int
-
-
 def spreads(groups: Sequence[Floats]) -> list[Spread]:
     """Of each series. Those of one length are a table of numbers, worked out in one go to the same bits."""
     found: dict[int, Spread] = {}
@@ -174,26 +165,27 @@ def _of_one_length(ordered: Floats) -> Iterator[Spread]:
     far = (distances > OUTLIER_MADS * mads[:, None]).sum(axis=1) * (mads > 0) * (n >= SMALLEST_N)
     for row, median, mad, iqr, beyond in zip(ordered, medians, mads, iqrs, far, strict=True):
         low, high = (float(row[k - 1]), float(row[-k])) if k >= 1 else (math.nan, math.nan)
-        numbers = (float(median), low, high, float(mad), float(iqr), float(row[0]), float(row[-1]))
-        yield Spread(n, *numbers, int(beyond))
+        yield Spread(
+            n=n,
+            median=float(median),
+            low=low,
+            high=high,
+            mad=float(mad),
+            iqr=float(iqr),
+            minimum=float(row[0]),
+            maximum=float(row[-1]),
+            outliers=int(beyond),
+        )
 
 
 def _summary(series: Series, spread: Spread, metric: Metric, lost: tuple[int, int], emulated: bool) -> Summary:
     return Summary(
+        **asdict(spread),
         series=series,
-        n=spread.n,
         failures=lost[0],
         timeouts=lost[1],
-        median=spread.median,
-        low=spread.low,
-        high=spread.high,
-        mad=spread.mad,
-        iqr=spread.iqr,
-        minimum=spread.minimum,
-        maximum=spread.maximum,
         exact=metric.kind is Kind.EXACT,
         emulated=emulated,
-        outliers=spread.outliers,
     )
 
 

@@ -14,8 +14,8 @@ from ipaddress import IPv4Interface, IPv4Network
 from typing import Any
 
 import msgspec
-from pyroute2 import IPRoute  # noqa: TID251 (this is its home)
-from pyroute2.netlink.exceptions import NetlinkError  # noqa: TID251
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from harness.errors import TareError, Unsupported
 from runtimes.bridge import bridges, forwarding, netlink

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -126,17 +125,19 @@ def _room_on(folder: Path) -> Iterator[None]:
 
 
 def _make(folder: Path) -> None:
-    """pathlib's ways would take a tenth of a millisecond here."""
-    for part in ("upper", "work"):
-        os.makedirs(f"{folder}/{part}")  # noqa: PTH103
-    os.chmod(f"{folder}/upper", 0o755)  # noqa: PTH101 (the box's own root: whatever our umask is)
+    """What the overlay writes to. The upper layer is the box's own root, so its mode is said: we may have any umask."""
+    folder.mkdir(parents=True)
+    upper = folder / "upper"
+    upper.mkdir()
+    upper.chmod(0o755)
+    (folder / "work").mkdir()
 
 
 def _remove(folder: Path) -> None:
     """Empty ones first: that is quick, and needs no descriptor, of which there may be none left."""
     for part in ("work/work", "work", "upper", ""):
         with contextlib.suppress(OSError):
-            os.rmdir(f"{folder}/{part}")  # noqa: PTH106 (as above)
+            (folder / part).rmdir()
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(folder)
 

@@ -101,7 +101,7 @@ class Ways:
         calls = Calls()
         self._join_cgroups(calls, plan)
         calls.step("join its box")
-        calls.call("prctl", sys_.PR_SET_DUMPABLE, 0, 0, 0, 0)
+        _hide(calls)
         namespaces = NAMESPACES | sys_.CLONE_NEWCGROUP | (0 if plan.network == "host" else sys_.CLONE_NEWNET)
         # 1 as it is numbered in there, where the clone has put us
         calls.call("pidfd_open", 1, 0, store=RESULT)
@@ -185,9 +185,15 @@ def _end(filter_: bytes) -> Calls:
     calls = Calls()
     calls.step("tie its life to the zygote")
     _die_with_zygote(calls)
+    _hide(calls)  # where fs.suid_dumpable is on, becoming another user has undone it
     calls.step("confine itself")
     privileges.confine(calls, filter_)
     return calls
+
+
+def _hide(calls: Calls) -> None:
+    """From whoever could trace it or read its memory, which is or was the zygote's."""
+    calls.call("prctl", sys_.PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _die_with_zygote(calls: Calls) -> None:

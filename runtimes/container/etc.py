@@ -26,14 +26,14 @@ def write(upper: Path, lower: Path, name: str, network: str, link: Link | None) 
         "hosts": _LOOPBACK_NAMES + f"{link.address if link else '127.0.1.1'} {name}\n",
         "resolv.conf": resolvers(Path("/etc/resolv.conf"), network),
     }
-    etc = f"{upper}/etc"
+    etc = upper / "etc"
     facts = _folder_facts(f"{lower}/etc")
-    os.mkdir(etc)  # noqa: PTH102 (on the way of a start)
-    os.chmod(etc, stat.S_IMODE(facts.st_mode) if facts else 0o755)  # noqa: PTH101 (and whatever our umask is)
+    etc.mkdir()
+    etc.chmod(stat.S_IMODE(facts.st_mode) if facts else 0o755)  # said apart: we may have any umask
     if facts and (facts.st_uid or facts.st_gid):
         os.chown(etc, facts.st_uid, facts.st_gid)
     for file, text in files.items():
-        descriptor = os.open(f"{etc}/{file}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(etc / file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         os.fchmod(descriptor, 0o644)
         os.write(descriptor, text.encode())
         os.close(descriptor)

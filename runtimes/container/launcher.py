@@ -167,9 +167,15 @@ class Launcher:
         return self._running
 
     def _request(self, plan: Plan, descriptors: list[int]) -> None:
+        words = plan.encode()
+        if len(words) > MESSAGE_BYTES:
+            raise TrialFailed(
+                f"{plan.name} could not be requested: its words and environment are {len(words)} bytes",
+                hint=f"keep them, with what else there is to say of a box, below {MESSAGE_BYTES}",
+            )
         try:
             rights = struct.pack(f"={len(descriptors)}i", *descriptors)
-            self._control.sendmsg([plan.encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+            self._control.sendmsg([words], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         except (BrokenPipeError, ConnectionResetError):
             raise TrialFailed(f"{plan.name} could not be requested: the zygote is gone", log=self._log_tail()) from None
 
@@ -204,6 +210,9 @@ class Launcher:
         return Process(status, birth, *(number for (number,) in DESCRIPTOR.iter_unpack(rights[0][2])))
 
     def _failed(self, plan: Plan, encoded: bytes) -> TareError:
+        if not encoded and self.alive:
+            hint = "stop some boxes, or raise the limit of open files (ulimit -n)"
+            return TrialFailed(f"{plan.name} was not started: its zygote has no descriptors left", hint=hint)
         if not encoded:
             return TrialFailed(f"{plan.name} was not started: the zygote is gone", log=self._log_tail())
         failure = Failure.decode(encoded)

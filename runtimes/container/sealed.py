@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 _MFD_EXEC = 0x10
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -23,7 +24,7 @@ def interpreter() -> Iterator[str]:
     """A path that executes the copy, as long as the block runs. The name to give it as argv[0] is the original's."""
     copy = _memfd()
     try:
-        with open(sys.executable, "rb") as original:  # noqa: PTH123 (a descriptor is what it is for)
+        with Path(sys.executable).open("rb") as original:
             size = os.fstat(original.fileno()).st_size
             while size > 0:
                 size -= os.sendfile(copy, original.fileno(), None, size)

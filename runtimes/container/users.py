@@ -73,7 +73,7 @@ def _text(root: Path, name: str) -> str:
             os.close(etc)
     except OSError:
         return ""
-    with open(file, "rb") as opened:  # noqa: PTH123 (a descriptor)
+    with os.fdopen(file, "rb") as opened:
         facts = os.fstat(file)
         if not stat.S_ISREG(facts.st_mode) or facts.st_size > _MOST_BYTES:
             return ""

@@ -84,15 +84,28 @@ def serve(control_fd: int) -> None:
                 poll.unregister(ready_fd)
                 _reap(ready_fd, boxes.pop(ready_fd), shared)
                 continue
-            request, ancillary, _, _ = control.recvmsg(MESSAGE_BYTES, CMSG_SPACE(_DESCRIPTORS.size), MSG_CMSG_CLOEXEC)
+            request, received = _receive(control)
             if not request:
                 _kill(boxes)
                 return
-            pidfd, started = _start(Plan.decode(request), _DESCRIPTORS.unpack(ancillary[0][2]), shared)
+            if not received:
+                continue
+            pidfd, started = _start(Plan.decode(request), received, shared)
             wait_ms = _QUIET_MS
             if pidfd >= 0:
                 boxes[pidfd] = started
                 poll.register(pidfd, select.POLLIN)
+
+
+def _receive(control: socket) -> tuple[bytes, tuple[int, ...]]:
+    """A request and all its descriptors; none where no number was left for one: whoever asked sees them closed."""
+    request, ancillary, _, _ = control.recvmsg(MESSAGE_BYTES, CMSG_SPACE(_DESCRIPTORS.size), MSG_CMSG_CLOEXEC)
+    rights = ancillary[0][2] if ancillary else b""
+    if len(rights) == _DESCRIPTORS.size:
+        return request, _DESCRIPTORS.unpack(rights)
+    for (descriptor,) in DESCRIPTOR.iter_unpack(rights):
+        os.close(descriptor)
+    return request, ()
 
 
 def _start(plan: Plan, received: tuple[int, ...], shared: Shared) -> tuple[int, Started]:

@@ -35,7 +35,7 @@ def _rows() -> Iterator[Bench]:
             yield _with(_touched(size), place)
         yield _with(real_rows.memory_host_view, size)
     for quota in real_rows.QUOTAS[:-1]:
-        yield from (_with(real_rows.quota_elapsed, quota), _with(real_rows.quota_cpu, quota))
+        yield from (_with(row, quota) for row in (real_rows.quota_elapsed, real_rows.quota_plain, real_rows.quota_cpu))
     yield from (_with(real_rows.against_itself, runtime) for runtime in real_rows.REAL)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -72,13 +74,25 @@ def runtime(request: pytest.FixtureRequest, home: Path, mark: str) -> Iterator[R
     opened.close()
 
 
+class First(NamedTuple):
+    """What came of the first box: what a runtime opens with it and keeps is there from then on."""
+
+    prepared: Prepared
+    ready_s: float
+
+
 @pytest.fixture(scope="module")
-def prepared(runtime: Runtime, image: Image, mark: str) -> Prepared:
-    """Prepared, and one box started: what a runtime opens with its first box and keeps is there from here on."""
+def first(runtime: Runtime, image: Image, mark: str) -> First:
     prepared = runtime.prepare(image)
+    began_s = time.monotonic()
     with runtime.start(Spec(name=f"{mark}-first-{runtime.name}", prepared=prepared)) as instance:
         instance.wait_ready(FIRST_READY_S)
-    return prepared
+        return First(prepared, time.monotonic() - began_s)
+
+
+@pytest.fixture
+def prepared(first: First) -> Prepared:
+    return first.prepared
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from harness.contract import Bench, Checkpointable, Completed, Instance, Restore
 from harness.errors import TrialFailed, TrialTimeout
 from harness.model import Feature, Image, Role, Spec
 from scenarios import gauges, web
+from tests.conformance.conftest import First
 from tests.conformance.watch import Traces, descendants
 
 pytestmark = pytest.mark.machine
@@ -272,10 +273,9 @@ def test_a_box_killed_from_outside_is_a_failure(
     ids=["never ready", "rubbish", "ends"],
 )
 def test_an_agent_that_misbehaves_is_a_failure(
-    runtime: Runtime, spec: Specs, home: Path, script: str, error: type[TrialFailed], says: str
+    runtime: Runtime, spec: Specs, first: First, home: Path, script: str, error: type[TrialFailed], says: str
 ) -> None:
-    # A virtual machine takes a while to get to the agent, so the limit must let it.
-    limit_s = 45.0 if runtime.probe().emulated else 4.0
+    limit_s = 2.0 + 2 * first.ready_s  # a virtual machine takes a while to get to the agent at all
     image = images.build_tiny(home, name="misbehaving", script=script + "\n")
     with runtime.start(spec(prepared=runtime.prepare(image))) as instance, pytest.raises(error, match=says):
         instance.wait_ready(limit_s)

@@ -271,6 +271,16 @@ def quota_elapsed(quota: float) -> Row:
     return Row(what, "", (ratio,), at_least=0.97, at_most=1.03)
 
 
+def quota_plain(quota: float) -> Row:
+    """The same without regard to what the CPU's own speed was meanwhile: only a CPU that nobody shares holds it."""
+    found = _quota()
+    mean_s = {each: _sums(turns).elapsed_s / len(turns) for each, turns in found.items()}
+    ratio = mean_s[quota] / mean_s[1.0] * quota
+    return Row(
+        f"fixed work at {quota:.0%} CPU: elapsed ÷ at 100 %, × {quota:g}", "", (ratio,), at_least=0.97, at_most=1.03
+    )
+
+
 def _sums(turns: Sequence[Turn]) -> Turn:
     """All turns as one: a turn ends anywhere in a period and is off by up to a part of one, either way."""
     return Turn(*(sum(getattr(turn, name) for turn in turns) for name in Turn.__slots__))

@@ -19,7 +19,7 @@ import pytest
 
 from harness.cgroups import UNIFIED, hierarchies, leftovers
 from harness.contract import Workspace
-from harness.errors import TareError
+from harness.errors import TareError, TrialFailed, Unsupported
 from harness.model import Image, Spec
 from runtimes.container.driver import ContainerRuntime
 from runtimes.container.planning import Command
@@ -210,6 +210,26 @@ def test_without_descriptors_a_start_fails_whole(
             os.close(descriptor)
     assert Residue.now(workspace) == before
     assert run_true(runtime, box()) == 0
+
+
+@pytest.mark.parametrize("spare", range(12))
+def test_a_zygote_without_descriptors_loses_no_box(
+    runtime: ContainerRuntime, box: SpecFactory, workspace: Workspace, spare: int
+) -> None:
+    with runtime.start(box()) as other:
+        other.wait_ready(10)
+        (zygote,) = zygotes_of(workspace)
+        limits = resource.prlimit(zygote, resource.RLIMIT_NOFILE)
+        used = max(int(path.name) for path in Path(f"/proc/{zygote}/fd").iterdir()) + 1
+        resource.prlimit(zygote, resource.RLIMIT_NOFILE, (used + spare, limits[1]))
+        try:
+            with contextlib.suppress(TrialFailed, Unsupported):
+                assert run_true(runtime, box()) == 0
+        finally:
+            resource.prlimit(zygote, resource.RLIMIT_NOFILE, limits)
+        assert zygotes_of(workspace) == [zygote]
+        assert run_true(runtime, box()) == 0
+        assert other.run(["echo", "alive"], timeout_s=10).stdout == b"alive\n"
 
 
 def test_a_box_may_not_have_even_one_more_process(runtime: ContainerRuntime, box: SpecFactory) -> None:

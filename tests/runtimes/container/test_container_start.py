@@ -282,8 +282,9 @@ def test_a_paused_box_does_nothing_until_it_is_resumed(runtime: ContainerRuntime
         Command(("/bin/echo", "a\0b"), ()),
         Command(("/bin/true",), (("A", "v\0w"),)),
         Command(("/bin/true",), (), user=(1 << 32, 1 << 32)),
+        Command(("/bin/true", "x" * 70_000), ()),
     ],
-    ids=["surrogate", "null in a word", "null in the environment", "user"],
+    ids=["surrogate", "null in a word", "null in the environment", "user", "too long"],
 )
 def test_what_the_kernel_cannot_be_told_costs_one_box_only(
     runtime: ContainerRuntime, box: SpecFactory, command: Command
