@@ -143,7 +143,8 @@ def _twins(tidy: Tidy, comparisons: Comparisons) -> Iterator[Caveat]:
     for scenario, names in noisy.items():
         yield Caveat(
             level=Level.DOUBT,
-            text=f"In {scenario} the reference differs from its own A/A twin, with no cause but noise: {_few(names)}.",
+            text=f"In {scenario} noise alone may be worth more than {units.percent(MARGIN)}, as the reference"
+            f" and its A/A twin show: {_few(names)}.",
             remedy="Quieten the host (`tare check` says how) or measure more blocks.",
             scenario=scenario,
         )

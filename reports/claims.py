@@ -215,10 +215,12 @@ def _large_loss(comparison: Comparison) -> bool | None:
 def _size(evidence: Evidence, box: str, kind: str) -> list[_Reading]:
     """The bytes that must travel to start it; what they unpack to, where that was not measured."""
     name = next((n for n in ("disk.transfer", "disk.content") if evidence.of(box, n)), "")
+    image = evidence.run.images.get(evidence.run.config.image)
+    own = f", whose own files are {units.value(image.content_bytes, Unit.BYTES)}" if image else ""
     found = []
     for s in evidence.of(box, name):
         small = s.maximum < GIB
-        words = f"{units.value(s.median, Unit.BYTES)} ({name}, image {evidence.run.config.image})"
+        words = f"{units.value(s.median, Unit.BYTES)} ({name}, image {evidence.run.config.image}{own})"
         found.append(_Reading(evidence.name(box), small if kind == CONTAINER else s.minimum >= GIB, words))
     return found
 
