@@ -107,6 +107,7 @@ def test_a_native_run_is_measured_stored_and_reported(tmp_path: Path) -> None:
     assert "boot.ready" in tare(tmp_path, "report").stdout
 
 
+@pytest.mark.slow
 def test_check_json_has_the_documented_shape(tmp_path: Path) -> None:
     done = tare(tmp_path, "check", "--json")
     assert done.returncode == 0, done.stderr

@@ -147,6 +147,7 @@ def test_sittings_are_merged_and_strangers_are_not(tmp_path: Path, tare: Tare) -
     assert (code, "are not sittings of one experiment: host kernel" in errors) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.machine
 def test_the_old_side_runs_again_beside_the_new(tmp_path: Path) -> None:
     suite = 'scenarios = ["boot"]\nruntimes = ["native"]\nblocks = 2\nsettle_s = 0.1\nmemory_bytes = {}\n'

@@ -82,6 +82,7 @@ def test_an_interrupt_keeps_what_was_measured_and_leaves_nothing(tmp_path: Path,
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_as_if_it_had_not_been_interrupted(tmp_path: Path) -> None:
     with running(tmp_path, *WORDS) as process:
         wait_for_trials(process, 9)
@@ -118,6 +119,7 @@ def test_after_kill_9_sweep_brings_the_host_back(tmp_path: Path) -> None:
         foreign.remove()
 
 
+@pytest.mark.slow
 def test_sweep_leaves_a_living_run_alone(tmp_path: Path) -> None:
     with running(tmp_path, *WORDS) as process:
         wait_for_trials(process, 3)
@@ -127,6 +129,7 @@ def test_sweep_leaves_a_living_run_alone(tmp_path: Path) -> None:
     assert all(trial.outcome is Outcome.OK for trial in store.read(only_run(tmp_path)).trials)
 
 
+@pytest.mark.slow
 def test_a_second_run_says_for_whom_it_waits_and_then_runs(tmp_path: Path) -> None:
     first_home, second_home = tmp_path / "first", tmp_path / "second"
     with running(first_home, *WORDS) as first:
@@ -141,6 +144,7 @@ def test_a_second_run_says_for_whom_it_waits_and_then_runs(tmp_path: Path) -> No
     assert min(trial.started_at for trial in store.read(only_run(second_home)).trials) >= first_ended
 
 
+@pytest.mark.slow
 def test_a_box_killed_from_outside_is_a_failed_trial_and_exit_3(tmp_path: Path) -> None:
     words = ["run", "quick", "--runtime", "native", "--scenario", "cpu", "--blocks", "3"]
     with running(tmp_path, *words) as process:

@@ -76,6 +76,7 @@ def test_json_fits_its_published_schema(golden: Results) -> None:
         jsonschema.validate(json.loads(document.json.render(results)), published)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "one"), [("Run", "run.json"), ("Trial", "trials.jsonl")])
 def test_a_results_folder_fits_the_published_schema(kind: str, one: str) -> None:
     published = json.loads((DOCS / "results.schema.json").read_text())

@@ -116,6 +116,7 @@ def test_the_base_disk_holds_the_tree_and_is_made_once(image: Image, tmp_path: P
     proc.run(["e2fsck", "-fn", str(made)])
 
 
+@pytest.mark.slow
 def test_the_same_tree_gives_the_same_disk(image: Image, tmp_path: Path) -> None:
     digests = set()
     for store in (tmp_path / "one", tmp_path / "two"):

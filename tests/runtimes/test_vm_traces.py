@@ -142,6 +142,7 @@ def test_capabilities_are_asked_once_per_host_not_per_process(home: Path, mark: 
     assert max(took_s[1:]) < 1.0, took_s
 
 
+@pytest.mark.slow
 def test_the_probe_tells_what_is_there(workspace: Workspaces) -> None:
     support = driver.tcg(workspace()).probe()
     assert support.available, support.reason

@@ -68,6 +68,7 @@ def test_the_root_is_a_whole_file_system(image: Image, loaded: Loaded, tmp_path:
     assert disk.stat().st_blocks * SECTOR < 32 << 20
 
 
+@pytest.mark.slow
 def test_the_same_parts_give_the_same_bytes(image: Image, loaded: Loaded, tmp_path: Path) -> None:
     digests = set()
     for store in (tmp_path / "one", tmp_path / "two"):

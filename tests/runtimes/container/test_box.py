@@ -327,6 +327,7 @@ def test_signals_to_the_command_are_the_programs(box: CommandLine) -> None:
     assert running.returncode == 3
 
 
+@pytest.mark.slow
 def test_the_first_process_is_the_payload_and_nothing_it_leaves_stays(box: CommandLine) -> None:
     name = box.detached("tiny", "sh", "-c", WAITING)
     assert box.out("exec", name, "cat", "/proc/1/comm") == "sh"

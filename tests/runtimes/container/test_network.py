@@ -440,6 +440,7 @@ def world(host: Host) -> Iterator[Host]:
         yield Host.now()
 
 
+@pytest.mark.slow
 def test_nat_leads_to_the_world_and_is_undone(image: Image, tmp_path: Path, victim_mark: str, world: Host) -> None:
     assert "ip_forward:0" in world.forwarding
     with harness(image, tmp_path / "a", victim_mark, "bridge") as closed_in:
