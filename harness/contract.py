@@ -94,6 +94,22 @@ class Checkpointable(Instance, Protocol):
         """Ends the box and leaves all it was, memory and writes, in an empty folder."""
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the host has counted of a box's virtual CPUs since it began; None for what it does not count."""
+
+    steal_s: float | None
+    exits: int | None
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """An instance whose virtual CPUs are threads of the host's."""
+
+    def counts(self) -> Counts:
+        """Asks now, which costs milliseconds: not while something is timed."""
+
+
 class Runtime(Protocol):
     """One way to box an image. Made by its entry point from a `Workspace`; making one starts nothing."""
 

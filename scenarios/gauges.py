@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 
-from harness.contract import Instance
+from harness.contract import Counted, Counts, Instance
 
 _BLOCK_BYTES = 512
 _CHUNK_BYTES = 1 << 20
@@ -41,6 +41,11 @@ def cpu_s(instance: Instance) -> float | None:
     """
     group = instance.cgroup
     return group.cpu_s() if group is not None else None
+
+
+def counts(instance: Instance) -> Counts | None:
+    """What the host counts of the box's virtual CPUs; None for a box without."""
+    return instance.counts() if isinstance(instance, Counted) else None
 
 
 def files(path: Path) -> Iterator[os.stat_result]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.agent import Channel
 from harness.cgroups import Cgroup
-from harness.contract import Completed
+from harness.contract import Completed, Counts
 from harness.errors import UsageError
 from harness.model import Phase
 from runtimes.vm import checkpoints, timeline
@@ -125,6 +125,12 @@ class VmInstance:
         checkpoints.complete(folder, parts.machine.overlay)
         self.stop()
 
+    def counts(self) -> Counts:
+        """`steal`: virtual CPUs were ready to run, and the host ran something else. `exits` are KVM's alone."""
+        found = self._parts.domain.vcpu_counts()
+        delay_ns, exits = total(found, "delay"), total(found, "exits.sum")
+        return Counts(None if delay_ns is None else delay_ns / 1e9, exits)
+
     def stop(self) -> None:
         if self._stopped:
             return
@@ -140,3 +146,9 @@ class VmInstance:
             if parts.embedded:  # a daemon's QEMU is the daemon's to end
                 last_first.callback(parts.qemu.kill)
             last_first.callback(parts.move.join)
+
+
+def total(counts: Mapping[str, int], what: str) -> int | None:
+    """The sum over virtual CPUs of one of libvirt's counts; None when it has no such count."""
+    ours = [count for name, count in counts.items() if name.startswith("vcpu.") and name.split(".", 2)[2:] == [what]]
+    return sum(ours) if ours else None
