@@ -94,6 +94,13 @@ class Checkpointable(Instance, Protocol):
         """Ends the box and leaves all it was, memory and writes, in an empty folder."""
 
 
+class Haltable(Instance, Protocol):
+    """An instance of a runtime with `Feature.SHUTDOWN`."""
+
+    def shut_down(self, timeout_s: float) -> None:
+        """Presses the power button and returns when the box has ended by itself; TrialTimeout when it does not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """What the host has counted of a box's virtual CPUs since it began; None for what it does not count."""

@@ -17,7 +17,7 @@ from harness.imports import Imported
 
 NAME = "debian"
 PACKAGES = (
-    *("systemd-sysv", "udev", "kmod", "procps", "iproute2"),
+    *("systemd-sysv", "dbus", "udev", "kmod", "procps", "iproute2"),
     *("stress-ng", "sysbench", "fio", "iperf3", "nginx-light", "redis-server"),
 )
 _SERVICES = ("nginx", "redis-server")

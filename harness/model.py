@@ -3,10 +3,9 @@
 A run is one folder: `run.json` holds a `Run`, `trials.jsonl` one `Trial` a line, appended while measuring.
 Base units only: seconds, bytes, ratios. Raw samples only: every summary is derived on read.
 
-History of the schema (readers accept unknown fields, refuse a newer major version by name):
-    tare-result/1.0  first
+History of the schema since 1.0 (readers accept unknown fields, refuse a newer major version by name):
     tare-result/1.1  optional fields: Step.attempt, Metric.precision, Config.adaptive, .most_blocks, .precision,
-                     .repeat_tainted, .base_run, .base, Run.sessions; more in Trial.noise and .taints
+                     .repeat_tainted, .base_run, .base, Run.sessions; more in Trial.noise, .taints, Feature
 """
 
 from __future__ import annotations
@@ -59,6 +58,7 @@ class Feature(StrEnum):
     PAUSE = "pause"
     NETWORK = "network"
     CHECKPOINT = "checkpoint"
+    SHUTDOWN = "shutdown"
 
 
 class Kernel(Value, frozen=True, kw_only=True):

@@ -71,6 +71,14 @@ class Domain:
     def resume(self) -> None:
         self._handle.resume()
 
+    def press_power_button(self) -> None:
+        """ACPI's: whether anybody inside hears it is not known here."""
+        try:
+            self._handle.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
+        except libvirt.libvirtError as error:
+            said = str(error)
+            raise TrialFailed(f"libvirt did not press the button: {said.splitlines()[0]}", log=said) from None
+
     def vcpu_counts(self) -> dict[str, int]:
         """libvirt's numbers of the virtual CPUs by its names, such as `vcpu.0.delay`; TrialFailed when it has none.
 

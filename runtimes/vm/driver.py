@@ -113,7 +113,7 @@ class VmRuntime:
             hint=hint,
             version=version,
             emulated=self._accelerator.emulated,
-            features=FEATURES,
+            features=(*FEATURES, Feature.SHUTDOWN) if self._profile.from_disk else FEATURES,
             facts=facts,
         )
 

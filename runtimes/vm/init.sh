@@ -17,6 +17,14 @@ for module in /modules/*; do
 done
 # No lazy initialisation of inode tables: it would write to the box's disk behind everyone's back.
 /bin/busybox mount -t ext4 -o noinit_itable "${tare_root:-/dev/vda}" /box || exec /bin/busybox poweroff -f
+# A machine that boots its disk has a power button, and somebody hears it: systemd, or else a child of ours. It is opened
+# before the child is made, so that no press is missed.
+[ -f /@UNIT@ ] && [ ! -x /box/usr/lib/systemd/systemd ] && for entry in /sys/class/input/event*; do
+	read -r name <"$entry/device/name" && [ "$name" = "Power Button" ] || continue
+	exec 3<"/dev/input/${entry##*/}"
+	{ /bin/busybox dd bs=24 count=1 <&3 >/dev/null 2>&1 && exec /bin/busybox poweroff -f; } &
+	exec 3<&-
+done
 for folder in dev proc sys; do
 	[ -d "/box/$folder" ] || /bin/busybox mkdir "/box/$folder"
 	/bin/busybox mount -o move "/$folder" "/box/$folder"

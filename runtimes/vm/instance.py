@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.agent import Channel
 from harness.cgroups import Cgroup
 from harness.contract import Completed, Counts
-from harness.errors import UsageError
+from harness.errors import TrialTimeout, UsageError
 from harness.model import Phase
 from runtimes.vm import checkpoints, timeline
 from runtimes.vm.connection import Domain
@@ -49,7 +49,7 @@ class Stamps:
 
 
 class VmInstance:
-    """A box: `Instance`, `Pausable` and `Checkpointable` of the contract."""
+    """A box: `Instance`, `Pausable`, `Checkpointable`, `Haltable` and `Counted` of the contract."""
 
     def __init__(self, name: str, parts: Parts, stamps: Stamps) -> None:
         self.name = name
@@ -124,6 +124,12 @@ class VmInstance:
             parts.domain.save(folder / checkpoints.STATE)
         checkpoints.complete(folder, parts.machine.overlay)
         self.stop()
+
+    def shut_down(self, timeout_s: float) -> None:
+        parts = self._parts
+        parts.domain.press_power_button()
+        if not parts.qemu.ends(timeout_s):
+            raise TrialTimeout(f"{self.name} did not shut down within {timeout_s:g} s", log=parts.console.tail())
 
     def counts(self) -> Counts:
         """`steal`: virtual CPUs were ready to run, and the host ran something else. `exits` are KVM's alone."""

@@ -79,10 +79,16 @@ class Handle:
 
     def wait(self, timeout_s: float) -> None:
         """Returns when it has ended; TareError when it does not in time."""
-        if not select.select([self._fd], [], [], timeout_s)[0]:
+        if not self.ends(timeout_s):
             raise TareError(f"QEMU ({self.pid}) does not end", hint="see its state in /proc; it may wait for a disk")
+
+    def ends(self, timeout_s: float) -> bool:
+        """Whether it ends in that time. Collects it if it was our child."""
+        if not select.select([self._fd], [], [], timeout_s)[0]:
+            return False
         with contextlib.suppress(ChildProcessError):
             os.waitid(os.P_PIDFD, self._fd, os.WEXITED)
+        return True
 
     @contextmanager
     def collected(self) -> Iterator[None]:

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 _FIRST_SLOT, _LAST_SLOT = 2, 30
 
+_POWER_BUTTON = ("button", "evdev")
+"""What a guest hears its ACPI power button by. The others do not pay for it: nobody inside would listen."""
+
 Address = dict[str, str]
 
 
@@ -65,7 +68,7 @@ FULL = Profile(
     machine="q35",
     firmware="OVMF (UEFI), which starts systemd-boot from the disk, which starts the kernel",
     pci=True,
-    modules=("virtio_pci", "virtio_console", "virtio_blk"),
+    modules=("virtio_pci", "virtio_console", "virtio_blk", *_POWER_BUTTON),
     from_disk=True,
     least_bytes=160 << 20,
 )

@@ -15,7 +15,7 @@ from typing import cast
 import pytest
 
 from harness import agent, cgroups, images
-from harness.contract import Bench, Checkpointable, Completed, Instance, Restorer, Runtime
+from harness.contract import Bench, Checkpointable, Completed, Haltable, Instance, Restorer, Runtime
 from harness.errors import TrialFailed, TrialTimeout
 from harness.model import Feature, Image, Role, Spec
 from scenarios import gauges, web
@@ -248,6 +248,17 @@ def test_a_checkpoint_is_brought_back_as_often_as_wanted(
         sh(boxes[0], 'echo changed >"$TARE_TMP/note"')
         assert sh(boxes[1], 'cat "$TARE_TMP/note"').stdout == b"kept\n"
         assert boxes[0].pids() and not boxes[0].pids() & boxes[1].pids()
+    assert Traces.of(home / "scratch" / mark, mark) == traces
+
+
+def test_a_box_that_is_asked_to_end_does(runtime: Runtime, spec: Specs, traces: Traces, home: Path, mark: str) -> None:
+    require(runtime, Feature.SHUTDOWN)
+    with runtime.start(spec()) as instance:
+        instance.wait_ready(READY_S)
+        cast(Haltable, instance).shut_down(RUN_S)
+        assert not instance.pids()
+        with pytest.raises(TrialFailed):
+            sh(instance, "true")
     assert Traces.of(home / "scratch" / mark, mark) == traces
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from harness import debian, images, marks
-from harness.contract import Workspace
+from harness.contract import Haltable, Workspace
 from harness.errors import Unsupported
 from harness.model import Spec
 from runtimes.vm import driver
@@ -33,7 +34,9 @@ def runtime(tmp_path: Path, mark: str) -> Iterator[VmRuntime]:
     made.close()
 
 
-def test_debian_boots_to_its_multi_user_target(runtime: VmRuntime, tmp_path: Path, mark: str) -> None:
+def test_debian_boots_to_its_multi_user_target_and_hears_its_power_button(
+    runtime: VmRuntime, tmp_path: Path, mark: str
+) -> None:
     prepared = runtime.prepare(debian.build(tmp_path).image)
     with runtime.start(Spec(name=f"{mark}-1", prepared=prepared)) as box:
         box.wait_ready(READY_S)
@@ -51,6 +54,8 @@ def test_debian_boots_to_its_multi_user_target(runtime: VmRuntime, tmp_path: Pat
         checked = box.run(["sh", "-c", "cd / && sha256sum --quiet -c /tmp/some"], RUN_S)
         assert checked.exit_code == 0, checked.stdout
         assert [phase.name for phase in box.phases()] == ["create", "spawn", "kernel", "userspace"]
+        cast(Haltable, box).shut_down(READY_S)
+        assert not box.pids()
 
 
 def test_too_little_memory_for_its_firmware_is_said(runtime: VmRuntime, tmp_path: Path, mark: str) -> None:
