@@ -53,6 +53,11 @@ class Hierarchies:
         there = self.parents.keys() | self.v2_controllers
         return tuple(name for name in ("memory", "cpu", "cpuset", "pids") if name not in there)
 
+    @property
+    def permitted(self) -> bool:
+        """Whether this process may make cgroups: root may, and on v2 whom a part of the tree was handed to."""
+        return all(map(_ours, self.parents.values()))
+
 
 @cache
 def hierarchies() -> Hierarchies:
@@ -100,9 +105,17 @@ def _below(mount_root: str, path: str) -> str:
 
 
 def _v2_parent(mount: Path, own: str) -> Path:
-    """Above our own cgroup, which holds processes and so cannot hand controllers down: the nearest that hands most."""
+    """Above our own cgroup, which holds processes and so cannot hand controllers down: the nearest that hands most.
+
+    Of those that we may write to, where there are any: who is not root may have been handed some of them.
+    """
     above = [path for path in (mount / own).parents if path == mount or mount in path.parents] if own else []
-    return max(above, key=lambda path: len(_handed_down(path)), default=mount)
+    return max(above, key=lambda path: (_ours(path), len(_handed_down(path))), default=mount)
+
+
+def _ours(path: Path) -> bool:
+    """Whether we may make a folder there and move a process below."""
+    return os.access(path, os.W_OK) and os.access(path / "cgroup.procs", os.W_OK)
 
 
 def _handed_down(path: Path) -> frozenset[str]:

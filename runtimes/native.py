@@ -47,7 +47,7 @@ class NativeInstance:
     @property
     def cgroup(self) -> cgroups.Cgroup | None:
         """For CPU time only: what ran before it was first asked for is not counted."""
-        if self._cgroup is None and os.geteuid() == 0:
+        if self._cgroup is None and cgroups.hierarchies().permitted:
             self._cgroup = cgroups.Cgroup.create(self.name, cgroups.Limits(), controllers=("cpuacct",))
             for pid in self.pids():
                 self._cgroup.join(pid)

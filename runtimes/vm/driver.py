@@ -6,6 +6,7 @@ that what libvirt costs and what virtualization costs are two numbers.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness import images, kernels, proc
-from harness.cgroups import Cgroup, Limits
+from harness.cgroups import Cgroup, Limits, hierarchies
 from harness.contract import Instance, Workspace
 from harness.errors import TrialFailed, Unsupported, UsageError
 from harness.model import Feature, Image, Prepared, Role, Spec, Support
@@ -44,7 +45,7 @@ OPTIONS = {
     "uri": "a libvirt URI, by default the driver embedded in this process",
     "append": "words for the kernel command line, after ours",
 }
-FEATURES = (Feature.EXEC, Feature.LIMITS, Feature.PAUSE, Feature.NETWORK, Feature.CHECKPOINT)
+FEATURES = (Feature.EXEC, Feature.PAUSE, Feature.CHECKPOINT)
 
 
 def kvm(workspace: Workspace) -> VmRuntime:
@@ -113,9 +114,18 @@ class VmRuntime:
             hint=hint,
             version=version,
             emulated=self._accelerator.emulated,
-            features=(*FEATURES, Feature.SHUTDOWN) if self._profile.from_disk else FEATURES,
-            facts=facts,
+            features=tuple(self._features()),
+            facts=facts | _lacks(),
         )
+
+    def _features(self) -> Iterator[Feature]:
+        yield from FEATURES
+        if hierarchies().permitted:
+            yield Feature.LIMITS
+        if os.geteuid() == 0:
+            yield Feature.NETWORK
+        if self._profile.from_disk:
+            yield Feature.SHUTDOWN
 
     def _canary(self) -> str:
         """Boots the smallest image; what went wrong, or nothing."""
@@ -160,7 +170,8 @@ class VmRuntime:
         link = self._open()
         with ExitStack() as stack:
             cgroup = _cgroup(spec)
-            stack.callback(cgroup.remove)
+            if cgroup:
+                stack.callback(cgroup.remove)
             listeners = stack.enter_context(launch.listening(link.folder, spec.name))
             way_out = stack.enter_context(self._network.linked(spec.name, spec.network))
             machine = replace(self._machine(spec, link, listeners), link=way_out)
@@ -245,9 +256,26 @@ def _versions() -> str:
     return f"QEMU {said.split('version ')[-1].split()[0]}, libvirt {connection.library_version()}"
 
 
-def _cgroup(spec: Spec) -> Cgroup:
-    """No memory limit: guest memory limits itself, and QEMU's own must not be taken from it."""
-    try:
-        return Cgroup.create(spec.name, Limits(cpuset=spec.cpuset, cpus=spec.cpus))
-    except PermissionError as error:
-        raise Unsupported(f"no permission to make the cgroup {error.filename}", hint="run as root") from None
+def _lacks() -> dict[str, str]:
+    """What a box does without because of who runs Tare."""
+    lacks = {}
+    if not hierarchies().permitted:
+        lacks["cgroup"] = "none, for want of permission: no account of CPU time and charged memory, no quota"
+    if os.geteuid() != 0:
+        lacks["network"] = "none: bridges are made as root"
+    return lacks
+
+
+def _cgroup(spec: Spec) -> Cgroup | None:
+    """No memory limit: guest memory limits itself, and QEMU's own must not be taken from it.
+
+    None for who may not make one: nothing then keeps an account of the box's CPU time. Its CPUs are libvirt's to pin,
+    with or without a controller.
+    """
+    host = hierarchies()
+    if host.permitted:
+        cpuset = () if "cpuset" in host.missing else spec.cpuset
+        return Cgroup.create(spec.name, Limits(cpuset=cpuset, cpus=spec.cpus))
+    if spec.cpus is not None:
+        raise Unsupported("no permission to make a cgroup, which a CPU quota needs", hint="run as root")
+    return None

@@ -33,7 +33,7 @@ class Parts:
     console: Console
     agent: socket.socket
     move: UnifiedMove
-    cgroup: Cgroup
+    cgroup: Cgroup | None
     machine: Machine
     xml: str
 

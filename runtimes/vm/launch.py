@@ -54,11 +54,13 @@ def _listener(path: Path) -> Iterator[socket.socket]:
             path.unlink(missing_ok=True)
 
 
-def boot(link: Connection, machine: Machine, cgroup: Cgroup, listeners: Listeners, requested_s: float) -> VmInstance:
+def boot(
+    link: Connection, machine: Machine, cgroup: Cgroup | None, listeners: Listeners, requested_s: float
+) -> VmInstance:
     """Creates the domain, joins the ends and lets it run; nothing is left of it when that fails."""
     xml = domain_xml(machine)
     ahead_s = timeline.wall_ahead_s()
-    with placement.announced(machine.emulator, cgroup) if link.embedded else nullcontext():
+    with placement.announced(machine.emulator, machine.name, cgroup) if link.embedded else nullcontext():
         domain = _paused(link, machine, xml)
     created_s = time.monotonic()
     with ExitStack() as undo:
@@ -67,7 +69,7 @@ def boot(link: Connection, machine: Machine, cgroup: Cgroup, listeners: Listener
         agent_end = undo.enter_context(listeners.agent.accept()[0])
         qemu = processes.Handle(processes.peer_pid(agent_end))
         undo.callback(qemu.close)
-        if not link.embedded:
+        if cgroup and not link.embedded:
             cgroup.join(qemu.pid)  # a daemon's child: moved late and slowly, but before the guest begins
         move = placement.UnifiedMove(cgroup, qemu.pid)
         domain.resume()

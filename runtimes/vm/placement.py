@@ -11,6 +11,8 @@ Considered, and measured on an idle hybrid host:
 The script costs 1 ms, because a task that writes "0" to a v1 `tasks` file does not wait. v2 has no such file: there the
 wait is part of the start (7–25 ms). On a hybrid host, where v2 only counts, it happens while the guest boots.
 
+Who may not make cgroups has none, and a box that needs no limit but its CPUs, which libvirt pins, runs all the same.
+
 A daemon behind another URI starts QEMU by itself: there the paused QEMU is moved, and what it had allocated until then
 stays charged where it was.
 """
@@ -47,17 +49,16 @@ def install(folder: Path, qemu: Path) -> Path:
 
 
 @contextmanager
-def announced(script: Path, cgroup: Cgroup) -> Iterator[None]:
+def announced(script: Path, name: str, cgroup: Cgroup | None) -> Iterator[None]:
     """While the block runs, a QEMU of that name enters the cgroup, becomes our child and is collected if it dies.
 
     libvirt waits 40 s for the pid of a QEMU that failed to start, for as long as nobody collects it.
     """
-    files = {path / "tasks" for path in _v1(cgroup)} or {cgroup.paths[UNIFIED] / "cgroup.procs"}
-    entry = script.parent / BOXES / cgroup.name
+    entry = script.parent / BOXES / name
     pipe = entry.with_name(f"{entry.name}.pid")
     with ExitStack() as stack:
         stack.callback(entry.unlink, missing_ok=True)
-        entry.write_text("".join(f"{file}\n" for file in sorted(files)))
+        entry.write_text("".join(f"{file}\n" for file in _entrances(cgroup)))
         os.mkfifo(pipe)
         stack.callback(pipe.unlink)
         # Opened here, before QEMU is: its end would wait for ours.
@@ -71,6 +72,13 @@ def announced(script: Path, cgroup: Cgroup) -> Iterator[None]:
         stack.callback(os.close, end)
         with processes.adoption(True):
             yield
+
+
+def _entrances(cgroup: Cgroup | None) -> list[Path]:
+    """The files by which a task enters it."""
+    if cgroup is None:
+        return []
+    return sorted(path / "tasks" for path in _v1(cgroup)) or [cgroup.paths[UNIFIED] / "cgroup.procs"]
 
 
 def _collect(pipe: int, over: int) -> None:
@@ -87,11 +95,11 @@ def _collect(pipe: int, over: int) -> None:
 class UnifiedMove:
     """Moves QEMU into the v2 hierarchy of a hybrid host in the background. Nothing to do anywhere else."""
 
-    def __init__(self, cgroup: Cgroup, pid: int) -> None:
+    def __init__(self, cgroup: Cgroup | None, pid: int) -> None:
         self._pid = pid
         self._error: OSError | None = None
         self._thread: threading.Thread | None = None
-        if UNIFIED in cgroup.paths and _v1(cgroup):
+        if cgroup and UNIFIED in cgroup.paths and _v1(cgroup):
             target = cgroup.paths[UNIFIED] / "cgroup.procs"
             self._thread = threading.Thread(target=self._move, args=(target,), name="tare-move")
             self._thread.start()

@@ -2,8 +2,8 @@
 
 No test machine of this project is such a host, so one is booted: the project's own virtual machine with the kernel
 told `cgroup_no_v1=all`. Covered: limits, accounting, kill and freeze through v2 files, CLONE_INTO_CGROUP as the only
-way in, removal; and some 110 attempts to get out, each made outside first, under that kernel. Not covered: systemd's
-delegation, kernels other than the guest's.
+way in, removal; some 110 attempts to get out, each made outside first, under that kernel; and a part of the tree that a
+user was handed. Not covered: systemd's own way of handing it, kernels other than the guest's.
 """
 
 from __future__ import annotations
@@ -29,6 +29,36 @@ pytestmark = [pytest.mark.machine, pytest.mark.slow]
 LIMIT_S = 600.0
 TESTS = "tests/conformance tests/escape -k 'container or escape'"
 NEEDED = ("unshare", "readelf")
+DELEGATE = """
+user=/sys/fs/cgroup/user
+mkdir -p $user/session && echo '+cpu +memory +pids' >$user/cgroup.subtree_control || exit 1
+for folder in $user $user/session; do chown 1000:1000 $folder $folder/cgroup.procs; done
+echo $$ >$user/session/cgroup.procs
+"""
+"""What systemd does for a user's manager."""
+HANDED = """
+import os
+from harness.cgroups import Cgroup, Limits, hierarchies
+
+os.setgroups([])
+os.setgid(1000)
+os.setuid(1000)
+assert hierarchies().permitted
+group = Cgroup.create("tare-handed-1", Limits(cpus=0.5, pids=5))
+child = os.fork()
+if child == 0:
+    while True:
+        pass
+group.join(child)
+assert group.pids() == {child}
+while group.throttled_s() == 0:
+    pass
+assert group.cpu_s() > 0
+group.kill()
+os.waitpid(child, 0)
+group.remove()
+print(group.paths["unified"])
+"""
 
 
 @contextmanager
@@ -67,6 +97,8 @@ def test_the_container_conforms_and_holds_on_a_v2_host(tmp_path: Path) -> None:
         mode = "from harness import cgroups; print(cgroups.hierarchies().mode)"
         said = host.run(["sh", "-c", f"cd {guest.ROOT} && {sys.executable} -c '{mode}'"], 60)
         assert said.stdout == b"v2\n", said.stderr.decode()
+        handed = host.run(["sh", "-c", f"{DELEGATE} cd {guest.ROOT} && {sys.executable} -c '{HANDED}'"], 120)
+        assert handed.stdout == b"/sys/fs/cgroup/user/tare-handed-1\n", handed.stderr.decode()
         script = (
             f"cd {guest.ROOT} && PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 {programs.BROUGHT}={guest.PROGRAMS} "
             f"{sys.executable} -m pytest -q -p no:cacheprovider {TESTS}"
