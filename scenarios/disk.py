@@ -22,10 +22,10 @@ def measure(bench: Bench) -> Iterator[Finding]:
         marginal = sum(gauges.allocated_bytes(path) for path in instance.disk_paths)
     artifacts = bench.spec.prepared.artifacts
     yield Sample("disk.content", bench.spec.prepared.image.content_bytes)
-    yield Sample("disk.virtual", sum(_virtual_bytes(one) for one in artifacts if one.role is not Role.LAYER))
-    yield Sample(
-        "disk.allocated", sum(gauges.allocated_bytes(Path(one.path)) for one in artifacts if one.role is not Role.LAYER)
-    )
+    started = [one for one in artifacts if one.role is not Role.LAYER]
+    yield Sample("disk.virtual", sum(map(_virtual_bytes, started)))
+    yield Sample("disk.apparent", sum(gauges.apparent_bytes(Path(one.path)) for one in started))
+    yield Sample("disk.allocated", sum(gauges.allocated_bytes(Path(one.path)) for one in started))
     yield Sample("disk.transfer", sum(_transfer_bytes(one) for one in _shipped(artifacts)))
     for role in (Role.KERNEL, Role.INITRD):
         own = [one for one in artifacts if one.role is role]
@@ -67,6 +67,7 @@ disk = Scenario(
         _metric("disk.transfer.kernel", "the part of disk.transfer that is the kernel"),
         _metric("disk.transfer.initrd", "the part of disk.transfer that is the initrd"),
         _metric("disk.virtual", "what root, kernel and initrd claim to be"),
+        _metric("disk.apparent", "the lengths of the files that are root, kernel and initrd, holes included"),
         _metric("disk.allocated", "what root, kernel and initrd occupy on this host's disk (st_blocks)"),
         _metric(
             "disk.marginal", "what one more ready instance occupies beside the shared files (st_blocks)", Kind.SAMPLED

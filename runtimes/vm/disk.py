@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness import paths, proc
@@ -58,17 +61,33 @@ def fill_ext4(tree: Path, disk: Path, size_bytes: int, offset_bytes: int = 0) ->
     extended = f"hash_seed={_UUID},root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1,offset={offset_bytes}"
     argv = ["mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-U", _UUID, "-E", extended, "-d", str(tree), str(disk)]
     env = {**os.environ, "SOURCE_DATE_EPOCH": "0", "E2FSPROGS_FAKE_TIME": "1"}
-    try:
+    with naming_a_full(disk.parent.parent):
         proc.run([*argv, f"{size_bytes // 1024}k"], timeout_s=600.0, env=env, hint="apt-get install e2fsprogs")
+
+
+@contextmanager
+def naming_a_full(folder: Path) -> Iterator[None]:
+    """Turns what a program says of a full disk into the error that names it."""
+    try:
+        yield
     except proc.CommandFailed as error:
         if "No space left" in error.message:
-            raise paths.disk_full(disk.parent.parent) from None
+            raise paths.disk_full(folder) from None
         raise
 
 
-def create_overlay(path: Path, backing: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """What a box's disk reads as until it is written to. `format` is QEMU's word; `size_bytes` the size of the disk."""
+
+    path: Path
+    format: str
+    size_bytes: int
+
+
+def create_overlay(path: Path, backing: Backing) -> None:
     """A qcow2 file that reads as `backing` and takes every write itself."""
-    clusters = overlay(str(backing), backing.stat().st_size)
+    clusters = overlay(backing)
     with path.open("wb") as file:
         for number, data in enumerate(clusters):
             file.seek(number * _CLUSTER)
@@ -76,13 +95,15 @@ def create_overlay(path: Path, backing: Path) -> None:
         file.truncate(len(clusters) * _CLUSTER)
 
 
-def overlay(backing: str, size_bytes: int) -> tuple[bytes, ...]:
+def overlay(backing: Backing) -> tuple[bytes, ...]:
     """The clusters of an empty qcow2 (version 3), zeroes at their ends left out: all but these bytes is a hole."""
-    name = os.fsencode(backing)
-    l1_entries = -(-size_bytes // (_CLUSTER * _CLUSTER // 8))
+    name, format_name = os.fsencode(backing.path), backing.format.encode()
+    l1_entries = -(-backing.size_bytes // (_CLUSTER * _CLUSTER // 8))
     if len(name) > 1023 or l1_entries * 8 > _CLUSTER:
-        raise Unsupported(f"cannot make an overlay of {backing}: its path or its size is too long", hint="shorten it")
-    extensions = struct.pack(">II8s", _BACKING_FORMAT, 3, b"raw") + struct.pack(">II", 0, 0)
+        raise Unsupported(
+            f"cannot make an overlay of {backing.path}: its path or its size is too long", hint="shorten it"
+        )
+    extensions = struct.pack(">II8sII", _BACKING_FORMAT, len(format_name), format_name, 0, 0)
     header = struct.pack(
         ">4sIQIIQIIQQIIQQQQII",
         b"QFI\xfb",
@@ -90,7 +111,7 @@ def overlay(backing: str, size_bytes: int) -> tuple[bytes, ...]:
         104 + len(extensions),  # where the backing file's name stands
         len(name),
         _CLUSTER_BITS,
-        size_bytes,
+        backing.size_bytes,
         0,  # not encrypted
         l1_entries,
         3 * _CLUSTER,  # L1 table

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from runtimes.vm import kernel
-from runtimes.vm.domain import Machine
+from runtimes.vm.domain import Boot, Machine
 
 _SHARED_HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/shmem_enabled")
 _ON_DISK = "vmlinuz on the box's own disk, which unpacks itself inside the guest"
@@ -23,12 +23,19 @@ def documents(machine: Machine, xml: str, pid: int) -> Mapping[str, str]:
         "machine": f"{profile.name}: {profile.machine}, firmware {profile.firmware}\n",
         "kernel": f"{kernel.form(machine.boot.kernel) if machine.boot.kernel else _ON_DISK}\n",
         "kernel command line": f"{machine.boot.command_line}\n",
+        "disk": _disk(machine.boot),
         "memory": _memory(pid),
     }
     with contextlib.suppress(OSError):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
         texts["qemu command line"] = " ".join(os.fsdecode(word) for word in words) + "\n"
     return texts
+
+
+def _disk(boot: Boot) -> str:
+    if boot.lower:
+        return f"{boot.lower.name}, read-only, below an overlay file system that writes to the box's own disk\n"
+    return f"{boot.base.path.name} ({boot.base.format}), below the box's own qcow2\n"
 
 
 def _memory(pid: int) -> str:

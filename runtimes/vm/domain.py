@@ -11,6 +11,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, register_namespace, tostring
 
 from runtimes.bridge.netlink import Link, hardware_address
+from runtimes.vm.disk import Backing
 from runtimes.vm.profiles import DIRECT, Address, Profile
 from runtimes.vm.timeline import EVENTS
 
@@ -42,7 +43,9 @@ class Boot:
     kernel: Path | None = None
     initrd: Path | None = None
     command_line: str
-    base: Path
+    base: Backing
+    lower: Path | None = None
+    """The image, read-only on a disk of its own, where the base has only room for what the box writes."""
     firmware: Path | None = None
 
 
@@ -158,8 +161,8 @@ def _devices(parent: Element, machine: Machine) -> None:
     SubElement(disk, "source", file=str(machine.overlay))
     # Spelled out, so that libvirt neither guesses the format nor opens the chain to look.
     backing = SubElement(disk, "backingStore", type="file")
-    SubElement(backing, "format", type="raw")
-    SubElement(backing, "source", file=str(machine.boot.base))
+    SubElement(backing, "format", type=machine.boot.base.format)
+    SubElement(backing, "source", file=str(machine.boot.base.path))
     SubElement(backing, "backingStore")
     SubElement(disk, "target", dev="vda", bus="virtio")
     SubElement(disk, "address", next(addresses))
@@ -172,7 +175,20 @@ def _devices(parent: Element, machine: Machine) -> None:
     SubElement(channel, "target", type="virtio", name=PORT_NAME)
     if machine.link:
         _network(parent, machine, machine.link, next(addresses))
+    if machine.boot.lower:
+        _read_only_disk(parent, machine.boot.lower, next(addresses))
     SubElement(parent, "memballoon", model="none")
+
+
+def _read_only_disk(parent: Element, path: Path, address: Address) -> None:
+    """At a higher address than the other, so that the guest finds it second."""
+    disk = SubElement(parent, "disk", type="file", device="disk")
+    SubElement(disk, "driver", name="qemu", type="raw")
+    SubElement(disk, "source", file=str(path))
+    SubElement(disk, "backingStore")
+    SubElement(disk, "target", dev="vdb", bus="virtio")
+    SubElement(disk, "readonly")
+    SubElement(disk, "address", address)
 
 
 def _network(parent: Element, machine: Machine, link: Link, address: Address) -> None:

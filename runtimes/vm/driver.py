@@ -25,6 +25,7 @@ from runtimes.vm import (
     checkpoints,
     connection,
     disk,
+    forms,
     kernel,
     kvmcheck,
     launch,
@@ -43,6 +44,7 @@ from runtimes.vm.profiles import DIRECT, FULL, MICRO, Profile
 _CANARY_S = 8.0
 OPTIONS = {
     "uri": "a libvirt URI, by default the driver embedded in this process",
+    "disk": f"the form of the image's disk: {', '.join(form.name for form in forms.FORMS)}, by default the first",
     "append": "words for the kernel command line, after ours",
 }
 FEATURES = (Feature.EXEC, Feature.PAUSE, Feature.CHECKPOINT)
@@ -84,6 +86,7 @@ class VmRuntime:
         self._workspace = workspace
         self._accelerator = accelerator
         self._profile = profile
+        self._form = forms.chosen(workspace.options.get("disk", forms.EXT4.name), profile)
         self._connection: Connection | None = None
         self._network = Network(workspace.mark, workspace.scratch / "network.log")
         self._scripts = workspace.store / "vm" / "emulator"
@@ -146,7 +149,7 @@ class VmRuntime:
     def prepare(self, image: Image) -> Prepared:
         self._open()
         self._workspace.scratch.mkdir(parents=True, exist_ok=True)
-        return preparing.prepared(self._workspace.store, image, self._profile, self._command_line)
+        return preparing.prepared(self._workspace.store, image, self._profile, self._form, self._command_line)
 
     def start(self, spec: Spec) -> AbstractContextManager[Instance]:
         return self._running(spec)
@@ -210,21 +213,23 @@ class VmRuntime:
                 self._emulator = placement.install(self._scripts, self._emulator)
             with processes.adoption(False):
                 link.ask_capabilities(self._emulator, self._profile.machine, self._accelerator.domain_type)
-            words = [self._own_words()]
-            words += self._workspace.options.get("append", "").split()  # the person's own words to the kernel, last
-            self._command_line = " ".join(words)
+            self._command_line = " ".join(self._own_words())
             self._owner = link.owner_label()
             self._connection = link
         return self._connection
 
-    def _own_words(self) -> str:
+    def _own_words(self) -> Iterator[str]:
         """What our kernels are told. One that boots by itself is left to itself."""
         if self._profile.from_disk:
-            return uefi.COMMAND_LINE
-        return kernel.command_line(tsc.host_khz() if self._accelerator.emulated else None)
+            yield uefi.COMMAND_LINE
+        else:
+            yield kernel.command_line(tsc.host_khz() if self._accelerator.emulated else None)
+        yield from self._form.words.split()
+        yield from self._workspace.options.get("append", "").split()  # the person's own, last
 
     def _machine(self, spec: Spec, link: Connection, listeners: Listeners) -> Machine:
-        files = {artifact.role: Path(artifact.path) for artifact in spec.prepared.artifacts}
+        artifacts = {artifact.role: artifact for artifact in spec.prepared.artifacts}
+        files = {role: Path(artifact.path) for role, artifact in artifacts.items()}
         return Machine(
             name=spec.name,
             accelerator=self._accelerator,
@@ -233,7 +238,8 @@ class VmRuntime:
                 kernel=files.get(Role.KERNEL),
                 initrd=files.get(Role.INITRD),
                 command_line=self._command_line,
-                base=files[Role.ROOT],
+                base=forms.below(self._workspace.store, self._form, artifacts[Role.ROOT]),
+                lower=files[Role.ROOT] if self._form.layered else None,
                 firmware=uefi.CODE,
             ),
             overlay=self._workspace.scratch / f"{spec.name}.qcow2",

@@ -5,6 +5,8 @@
 # Modules lie in load order. The console's driver comes first, because its port appears only after a message from the
 # host, which arrives while the disk is being mounted.
 #
+# Where the image is a disk that nobody can write to, it is named (tare_lower) and the box's own lies over it.
+#
 # The boot loader's kernel is told which partition is the root (tare_root, an environment variable by now). Where there
 # is a unit for the agent and systemd to start it, systemd becomes the first process instead.
 
@@ -16,7 +18,14 @@ for module in /modules/*; do
 	[ ! -e "$module" ] || /bin/busybox insmod "$module"
 done
 # No lazy initialisation of inode tables: it would write to the box's disk behind everyone's back.
-/bin/busybox mount -t ext4 -o noinit_itable "${tare_root:-/dev/vda}" /box || exec /bin/busybox poweroff -f
+if [ "$tare_lower" ]; then
+	/bin/busybox mkdir /lower /upper
+	/bin/busybox mount -t erofs -o ro "$tare_lower" /lower &&
+		/bin/busybox mount -t ext4 -o noinit_itable /dev/vda /upper &&
+		/bin/busybox mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work box /box
+else
+	/bin/busybox mount -t ext4 -o noinit_itable "${tare_root:-/dev/vda}" /box
+fi || exec /bin/busybox poweroff -f
 # A machine that boots its disk has a power button, and somebody hears it: systemd, or else a child of ours. It is opened
 # before the child is made, so that no press is missed.
 [ -f /@UNIT@ ] && [ ! -x /box/usr/lib/systemd/systemd ] && for entry in /sys/class/input/event*; do

@@ -14,6 +14,7 @@ from lxml import etree
 from harness import proc
 from runtimes.bridge.netlink import Link
 from runtimes.vm import kernel, tsc
+from runtimes.vm.disk import Backing
 from runtimes.vm.domain import KVM, TCG, Accelerator, Boot, Machine, domain_xml
 from runtimes.vm.profiles import DIRECT, FULL, MICRO, Profile
 
@@ -33,7 +34,7 @@ def machine(accelerator: Accelerator, profile: Profile = DIRECT) -> Machine:
             kernel=Path("/store/vm/kernels/sha256-0/vmlinux"),
             initrd=Path("/store/vm/initrds/0.cpio"),
             command_line=kernel.command_line(2_000_000 if accelerator.emulated else None),
-            base=Path("/store/vm/disks/sha256-0/disk.ext4"),
+            base=Backing(Path("/store/vm/disks/sha256-0/disk.ext4"), "raw", 1 << 30),
             firmware=Path("/firmware/code.fd"),
         ),
         overlay=Path("/scratch/tare-run-1.qcow2"),
@@ -69,6 +70,21 @@ def test_libvirt_schema_accepts_it(
 ) -> None:
     document = etree.fromstring(domain_xml(replace(machine(accelerator, profile), cpuset=cpuset)).encode())
     assert schema.validate(document), schema.error_log
+
+
+@accelerators
+@profiles
+def test_a_read_only_image_is_a_second_disk(accelerator: Accelerator, profile: Profile, schema: etree.RelaxNG) -> None:
+    usual = machine(accelerator, profile)
+    layered = replace(usual, boot=replace(usual.boot, lower=Path("/store/vm/disks/sha256-0-erofs/disk.erofs")))
+    document = etree.fromstring(domain_xml(layered).encode())
+    assert schema.validate(document), schema.error_log
+    own, lower = document.findall("devices/disk")
+    assert own.find("readonly") is None
+    assert lower.find("readonly") is not None
+    assert own.find("address") is not None and lower.find("address") is not None
+    assert own.find("target").get("dev") == "vda"  # type: ignore[union-attr]
+    assert lower.find("target").get("dev") == "vdb"  # type: ignore[union-attr]
 
 
 @accelerators

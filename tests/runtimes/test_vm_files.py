@@ -20,6 +20,7 @@ from harness import agent, proc
 from harness.errors import TareError, UsageError
 from harness.model import Image, Kernel
 from runtimes.vm import disk, initrd, kernel
+from runtimes.vm.disk import Backing
 from runtimes.vm.profiles import DIRECT
 
 ELF = b"\x7fELF" + bytes(64) + struct.pack("<III4s", 4, 8, 18, b"Xen\0") + bytes(1000)
@@ -142,7 +143,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(image: Image, tmp_path: Path) ->
 def test_qemu_takes_the_overlay(image: Image, tmp_path: Path) -> None:
     base = disk.base(tmp_path, image)
     overlay = tmp_path / "box.qcow2"
-    disk.create_overlay(overlay, base)
+    disk.create_overlay(overlay, Backing(base, "raw", base.stat().st_size))
     assert overlay.stat().st_blocks * 512 <= 32 << 10
     proc.run(["qemu-img", "check", str(overlay)])
     proc.run(["qemu-img", "compare", "-F", "raw", "-f", "qcow2", str(overlay), str(base)])
