@@ -37,6 +37,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--tare-image", default="tiny", metavar="IMAGE", help="what the boxes run (default: tiny)")
     group.addoption(
+        "--tare-option", action="append", default=[], metavar="RUNTIME.NAME=VALUE", help="a runtime's own option"
+    )
+    group.addoption(
         "--tare-replay", default="", metavar="RUN", help="the run whose times tare_replay turns into benchmarks"
     )
 
@@ -91,7 +94,7 @@ class Boxes:
 def tare_runtime(request: pytest.FixtureRequest) -> Iterator[Boxes]:
     """Each runtime of --tare-runtime in turn; one that this host cannot run skips its tests, with the reason."""
     with ExitStack() as stack:
-        yield _opened(str(request.param), str(request.config.getoption("--tare-image")), stack)
+        yield _opened(str(request.param), request.config, stack)
 
 
 @pytest.fixture
@@ -109,14 +112,16 @@ def tare_instance(tare_runtime: Boxes, request: pytest.FixtureRequest) -> Iterat
         yield instance
 
 
-def _opened(name: str, image_name: str, stack: ExitStack) -> Boxes:
+def _opened(name: str, asked: pytest.Config, stack: ExitStack) -> Boxes:
     from harness import campaign, marks, paths, request, rerun, session
     from harness.model import Config
 
+    image_name = str(asked.getoption("--tare-image"))
     config = Config(suite="pytest", scenarios=(), runtimes=(name,), image=image_name, cpuset=(request.boxes_cpu(),))
     mark = stack.enter_context(marks.claimed(marks.new_id()))
     scratch = stack.enter_context(campaign.scratch_folder(paths.home(), mark))
-    workspace = session.workspaces(paths.home(), scratch, mark, {})
+    options = request.options_of(asked.getoption("--tare-option"))
+    workspace = session.workspaces(paths.home(), scratch, mark, options)
     image = rerun.image_of(config, paths.home())
     opened = stack.enter_context(session.opened(config, lambda _: image, workspace, mark))
     support = opened.supports[name]

@@ -45,14 +45,14 @@ def resolve(said: Said) -> Config:
         "budget_s": said.budget_s,
         "kernel": said.kernel,
         "modules": said.modules,
-        "options": _options(said.options),
+        "options": options_of(said.options),
         "cpuset": (boxes_cpu(),),
     }
     config = suites.configure(said.suite, suites.load(said.suite), overrides)
     _check_names("runtime", [name for entry in config.runtimes for name in entry.split("|")], registry.RUNTIMES)
     _check_names("scenario", [*config.scenarios, *config.grid], registry.SCENARIOS)
     _check_names("runtime", [config.reference, *_addressed(config.options)], registry.RUNTIMES)
-    _check_addressed(_addressed(_options(said.options)), config)
+    _check_addressed(_addressed(options_of(said.options)), config)
     return config
 
 
@@ -91,7 +91,8 @@ def _split(words: Sequence[str] | None) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(part for word in words for part in word.split(","))) if words else None
 
 
-def _options(words: Sequence[str] | None) -> dict[str, str]:
+def options_of(words: Sequence[str] | None) -> dict[str, str]:
+    """RUNTIME.NAME → value."""
     options = {}
     for word in words or ():
         key, equals, value = word.partition("=")

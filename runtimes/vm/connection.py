@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import errno
 import hashlib
 import os
 import platform
@@ -26,6 +27,7 @@ from pathlib import Path
 from harness import paths
 from harness.contract import Workspace
 from harness.errors import TrialFailed, Unsupported
+from runtimes.vm import uris
 
 # libvirt logs to stderr unless told otherwise while it is being loaded; errors reach us as exceptions anyway.
 os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", "4:file:/dev/null")
@@ -122,6 +124,19 @@ class Connection:
         """False once the daemon at its other end is gone."""
         return bool(self.handle.isAlive())
 
+    def sees_our_files(self) -> bool:
+        """Whether libvirt finds a file that was made here just now: two hosts can have one name.
+
+        Asked what a QEMU of that name can do, it says that the file is no program, or not there.
+        """
+        found = True
+        with tempfile.NamedTemporaryFile(dir=self.folder) as file:
+            try:
+                self.handle.getDomainCapabilities(file.name)
+            except libvirt.libvirtError as error:
+                found = error.get_int1() != errno.ENOENT
+        return found
+
     def owner_label(self) -> str | None:
         """Who QEMU is to run as where libvirt would choose somebody, to whom it then gives every file of a box: us.
 
@@ -171,10 +186,17 @@ def open_connection(workspace: Workspace) -> Connection:
         _settle_change_time()
         folder = _roots.get(uri) or _make_root(uri, workspace)
         try:
-            handle = libvirt.open(uri or f"qemu:///embed?root={folder}")
+            handle = libvirt.open(uris.unattended(uri) or f"qemu:///embed?root={folder}")
         except libvirt.libvirtError as error:
             raise _explained(uri, str(error)) from None
-    return Connection(handle, folder, embedded=not uri or "/embed" in uri)
+    link = Connection(handle, folder, embedded=uris.embedded(uri))
+    if not link.embedded and not link.sees_our_files():
+        link.close()
+        raise Unsupported(
+            f"libvirt at {uri} does not see this host's files: it is on another host, or shut away on this one",
+            hint="run tare on that host: a box's memory, CPU time and sockets are looked at where its QEMU runs",
+        )
+    return link
 
 
 def abandoned(root: Path) -> bool:
@@ -202,7 +224,7 @@ def _explained(uri: str, said: str) -> Unsupported:
     if "Failed to parse user" in said:
         hint = "libvirt wants its account even where QEMU runs as another: apt-get install libvirt-daemon-system"
     elif uri:
-        hint = "is that daemon running, and may you talk to it? Leave the option uri out to need none"
+        hint = uris.remedy(uri)
     return Unsupported(f"libvirt does not open {uri or 'its embedded QEMU driver'}: {said}", hint=hint)
 
 
@@ -245,11 +267,10 @@ def _capability_cache(store: Path) -> Path:
 
 
 def _settle_change_time() -> None:
-    """Tells libvirt now how new its newest module is.
+    """Tells libvirt now how new its newest module is: it loads some only with the first disk, and by them dates itself.
 
-    It dates itself by the modules loaded so far and loads some only with the first disk. Answers it cached before are
-    then outdated, and the second box of every process would wait seconds for new ones. The function is private; where
-    it is missing we are slower, once.
+    Answers it cached before are then outdated, and the second box of every process would wait seconds for new ones. The
+    function is private; where it is missing we are slower, once.
     """
     note = getattr(ctypes.CDLL("libvirt.so.0"), "virUpdateSelfLastChanged", None)
     maps = Path("/proc/self/maps").read_text().splitlines()
@@ -263,12 +284,11 @@ def _settle_change_time() -> None:
 def _start_event_loop() -> None:
     """Once per process, for its whole life: libvirt has no way to take a loop back."""
     global _loop_started
-    if _loop_started:
-        return
-    libvirt.registerErrorHandler(_ignore, None)
-    libvirt.virEventRegisterDefaultImpl()
-    threading.Thread(target=_run_event_loop, name="libvirt-events", daemon=True).start()
-    _loop_started = True
+    if not _loop_started:
+        libvirt.registerErrorHandler(_ignore, None)
+        libvirt.virEventRegisterDefaultImpl()
+        threading.Thread(target=_run_event_loop, name="libvirt-events", daemon=True).start()
+        _loop_started = True
 
 
 def _run_event_loop() -> None:

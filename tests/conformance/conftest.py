@@ -12,8 +12,10 @@ from typing import NamedTuple
 import pytest
 
 from harness import images, marks, registry
-from harness.contract import Runtime, Workspace
+from harness.contract import Runtime
 from harness.model import Image, Prepared, Spec
+from harness.request import options_of
+from harness.session import workspaces
 from tests.conformance.watch import Traces
 
 Specs = Callable[..., Spec]
@@ -63,9 +65,10 @@ def _runtimes() -> Iterator[object]:
 @pytest.fixture(scope="module", params=_runtimes())
 def runtime(request: pytest.FixtureRequest, home: Path, mark: str) -> Iterator[Runtime]:
     name = str(request.param)
-    scratch = home / "scratch" / mark / name
-    scratch.mkdir(parents=True, exist_ok=True)
-    opened = registry.runtime(name, Workspace(store=home, scratch=scratch, mark=mark))
+    options = options_of(request.config.getoption("--tare-option", []))  # not there where plug-ins are off
+    workspace = workspaces(home, home / "scratch" / mark, mark, options)(name)
+    workspace.scratch.mkdir(parents=True, exist_ok=True)
+    opened = registry.runtime(name, workspace)
     support = opened.probe()
     if not support.available:
         opened.close()

@@ -21,11 +21,17 @@ START_S = 60.0
 OWN_WORLD = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
 FIRST_PROCESS = """
 import os, shutil, subprocess, sys
-folder = sys.argv[1]
+folder, *hidden = sys.argv[1:]
+for path in hidden:
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", path], check=True)
 for path in ("/run", "/var/lib", "/var/cache", "/var/log"):
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", path], check=True)
 for path in ("/run/lock", "/run/etc", "/run/work"):
     os.mkdir(path)
+# Its QEMU's account may not open this, but whoever libvirt asks QEMU as may: each start would ask anew, for 8 s.
+if os.path.exists("/dev/kvm"):
+    os.close(os.open("/run/closed", os.O_CREAT, 0))
+    subprocess.run(["mount", "--bind", "/run/closed", "/dev/kvm"], check=True)
 layers = "lowerdir=/etc,upperdir=/run/etc,workdir=/run/work"
 subprocess.run(["mount", "-t", "overlay", "-o", layers, "overlay", "/etc"], check=True)
 os.makedirs("/etc/libvirt", exist_ok=True)
@@ -39,8 +45,9 @@ while True:  # its boxes outlive it, as on any host
     except ChildProcessError:
         break
 """
-# Files instead of virtlogd; and no cgroups, which libvirt would make beside ours and leave behind.
-QEMU_CONF = 'stdio_handler = "file"\ncgroup_controllers = []\n'
+# Files instead of virtlogd; no cgroups, which libvirt would make beside ours and leave behind; no /dev of QEMU's own,
+# where libvirt cannot move the device that is closed above.
+QEMU_CONF = 'stdio_handler = "file"\ncgroup_controllers = []\nnamespaces = []\n'
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +58,12 @@ class Daemon:
     first: subprocess.Popen[bytes]
 
     @property
+    def socket(self) -> Path:
+        return self.folder / "libvirt-sock"
+
+    @property
     def uri(self) -> str:
-        return f"qemu+unix:///system?socket={self.folder}/libvirt-sock"
+        return f"qemu+unix:///system?socket={self.socket}"
 
     def kill(self) -> None:
         """SIGKILL to libvirtd alone; what it started goes on."""
@@ -68,13 +79,13 @@ def _is_first(pid: str) -> bool:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Daemon]:
-    """Until the block ends. `folder` must have a short path: its socket is in there."""
+def running(folder: Path, *hidden: Path) -> Iterator[Daemon]:
+    """Until the block ends. `folder` must have a short path: its socket is in there. `hidden` folders it sees empty."""
     (folder / "libvirtd.conf").write_text(f'unix_sock_dir = "{folder}"\nauth_unix_rw = "none"\n')
     (folder / "qemu.conf").write_text(QEMU_CONF)
     with (folder / "log").open("wb") as log:
         first = subprocess.Popen(
-            [*OWN_WORLD, sys.executable, "-c", FIRST_PROCESS, str(folder)],
+            [*OWN_WORLD, sys.executable, "-c", FIRST_PROCESS, str(folder), *map(str, hidden)],
             stdout=log,
             stderr=log,
         )
