@@ -86,9 +86,9 @@ claim_folder() {
 
 # Debian's names. docs/host.md says what each is for.
 packages() {
-	echo busybox-static dosfstools e2fsprogs erofs-utils fdisk gcc kmod libc6-dev libseccomp2 libvirt-daemon-driver-qemu
-	echo libvirt-dev mmdebstrap mtools nftables ovmf pkg-config qemu-system-x86 qemu-utils skopeo systemd-boot-efi
-	echo xz-utils zstd
+	echo busybox-static dosfstools e2fsprogs erofs-utils fdisk gcc grub-common grub-pc-bin kmod libc6-dev libseccomp2
+	echo libvirt-daemon-driver-qemu libvirt-dev mmdebstrap mtools nftables ovmf pkg-config qemu-system-x86 qemu-utils skopeo
+	echo systemd-boot-efi xz-utils zstd
 	find_python || echo python3 python3-dev python3-venv
 	[ "$tier" = run ] || echo bubblewrap buildah chromium crun docker-registry dropbear-bin libvirt-daemon openssh-client
 	[ "$tier" = run ] || echo runc shellcheck umoci

@@ -28,7 +28,20 @@ _SYMBOLS = (
     *("circle", "square", "diamond", "triangle-up", "cross", "pentagon"),
     *("star", "hexagon", "hourglass", "triangle-down", "diamond-tall", "bowtie"),
 )
-_KNOWN = ("native", "container", "kvm", "docker", "kvm-full", "tcg", "kvm-micro", "tcg-micro", "tcg-full", "podman")
+_KNOWN = (
+    "native",
+    "container",
+    "kvm",
+    "docker",
+    "kvm-full",
+    "tcg",
+    "kvm-micro",
+    "tcg-micro",
+    "tcg-full",
+    "podman",
+    "kvm-bios",
+    "tcg-bios",
+)
 """Each in its place: virtual machines are warm, emulated ones purple."""
 
 

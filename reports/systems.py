@@ -22,7 +22,8 @@ class System:
     elsewhere: str = ""
 
 
-_HARDWARE, _EMULATED = ("kvm", "kvm-micro", "kvm-full"), ("tcg", "tcg-micro", "tcg-full")
+_PROFILES = ("", "-micro", "-full", "-bios")
+_HARDWARE, _EMULATED = (tuple(f"{name}{profile}" for profile in _PROFILES) for name in ("kvm", "tcg"))
 NO_DRIVER = "no driver in this version"
 SYSTEMS = (
     System("Namespaces and cgroups", "what the kernel offers to make a container", ("container",)),

@@ -1,4 +1,4 @@
-"""The guest's serial console: kept for error messages, and watched for init's first words."""
+"""The guest's serial console: kept for error messages, and watched for words that say how far the start has come."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 _KEEP_BYTES = 1 << 16
 _TAIL_CHARACTERS = 6000
@@ -17,16 +17,18 @@ _LAST_WORDS_S = 0.2
 class Console:
     """Reads a connected socket in a thread until the other side closes it; owns the socket.
 
-    `marked_at_s` is the host's monotonic clock when the marker had arrived, 0.0 before. The thread sleeps in the
-    kernel unless the guest prints, and a quiet guest prints nothing after the marker.
+    `arrived_s` is the host's monotonic clock when a marker had arrived, 0.0 before. The thread sleeps in the kernel
+    unless the guest prints, and a quiet guest prints nothing after the last marker.
     """
 
-    def __init__(self, connection: socket.socket, marker: bytes, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, connection: socket.socket, markers: Iterable[bytes], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._connection = connection
-        self._marker = marker
+        self._awaited = set(markers)
+        self._arrived_s: dict[bytes, float] = {}
         self._clock = clock
         self._text = bytearray()
-        self.marked_at_s = 0.0
         self._thread = threading.Thread(target=self._read, name="tare-console", daemon=True)
         self._thread.start()
 
@@ -34,8 +36,9 @@ class Console:
         while data := self._receive():
             now_s = self._clock()
             self._text += data
-            if not self.marked_at_s and self._marker in self._text:
-                self.marked_at_s = now_s
+            for marker in [one for one in self._awaited if one in self._text]:
+                self._arrived_s[marker] = now_s
+                self._awaited.remove(marker)
             del self._text[:-_KEEP_BYTES]
 
     def _receive(self) -> bytes:
@@ -43,6 +46,9 @@ class Console:
             return self._connection.recv(4096)
         except OSError:  # QEMU was killed with bytes in flight
             return b""
+
+    def arrived_s(self, marker: bytes) -> float:
+        return self._arrived_s.get(marker, 0.0)
 
     def tail(self) -> str:
         """What was printed last; waits a moment for the last words of a box that has just ended."""

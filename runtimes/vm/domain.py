@@ -11,6 +11,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, register_namespace, tostring
 
 from runtimes.bridge.netlink import Link, hardware_address
+from runtimes.vm.bootdisk import Firmware
 from runtimes.vm.disk import Backing
 from runtimes.vm.profiles import DIRECT, Address, Profile
 from runtimes.vm.timeline import EVENTS
@@ -46,7 +47,7 @@ class Boot:
     base: Backing
     lower: Path | None = None
     """The image, read-only on a disk of its own, where the base has only room for what the box writes."""
-    firmware: Path | None = None
+    firmware: Firmware | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,10 +129,10 @@ def _pin(cputune: Element, machine: Machine) -> None:
 
 def _operating_system(parent: Element, machine: Machine) -> None:
     _leaf(parent, "type", "hvm", arch="x86_64", machine=machine.profile.machine)
-    if machine.profile.from_disk:
-        _leaf(parent, "loader", str(machine.boot.firmware), readonly="yes", type="pflash")
+    if machine.boot.firmware:
+        _leaf(parent, "loader", str(machine.boot.firmware.code), readonly="yes", type="pflash")
         _leaf(parent, "nvram", str(machine.variables))
-    else:
+    elif machine.boot.kernel:
         _leaf(parent, "kernel", str(machine.boot.kernel))
         _leaf(parent, "initrd", str(machine.boot.initrd))
         _leaf(parent, "cmdline", machine.boot.command_line)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from harness import images, kernels, proc
@@ -34,12 +35,11 @@ from runtimes.vm import (
     processes,
     sweep,
     tsc,
-    uefi,
 )
 from runtimes.vm.connection import Connection
 from runtimes.vm.domain import KVM, TCG, Accelerator, Boot, Machine
 from runtimes.vm.launch import Listeners
-from runtimes.vm.profiles import DIRECT, FULL, MICRO, Profile
+from runtimes.vm.profiles import BIOS, DIRECT, FULL, MICRO, Profile
 
 _CANARY_S = 8.0
 OPTIONS = {
@@ -48,32 +48,6 @@ OPTIONS = {
     "append": "words for the kernel command line, after ours",
 }
 FEATURES = (Feature.EXEC, Feature.PAUSE, Feature.CHECKPOINT)
-
-
-def kvm(workspace: Workspace) -> VmRuntime:
-    """Hardware virtualization."""
-    return VmRuntime(workspace, KVM, DIRECT)
-
-
-def kvm_micro(workspace: Workspace) -> VmRuntime:
-    return VmRuntime(workspace, KVM, MICRO)
-
-
-def tcg(workspace: Workspace) -> VmRuntime:
-    """Emulation: the same machine, each guest instruction translated."""
-    return VmRuntime(workspace, TCG, DIRECT)
-
-
-def tcg_micro(workspace: Workspace) -> VmRuntime:
-    return VmRuntime(workspace, TCG, MICRO)
-
-
-def kvm_full(workspace: Workspace) -> VmRuntime:
-    return VmRuntime(workspace, KVM, FULL)
-
-
-def tcg_full(workspace: Workspace) -> VmRuntime:
-    return VmRuntime(workspace, TCG, FULL)
 
 
 class VmRuntime:
@@ -184,9 +158,9 @@ class VmRuntime:
                 checkpoints.bring_disk(checkpoint, machine.overlay)
             else:
                 disk.create_overlay(machine.overlay, machine.boot.base)
-            if machine.variables:
+            if machine.variables and machine.boot.firmware:
                 stack.callback(machine.variables.unlink, missing_ok=True)
-                shutil.copyfile(uefi.VARIABLES, machine.variables)
+                shutil.copyfile(machine.boot.firmware.variables, machine.variables)
             instance = launch.boot(link, machine, cgroup, listeners, requested_s)
             stack.callback(instance.stop)
             yield instance
@@ -205,8 +179,8 @@ class VmRuntime:
             self._connection.close()
             self._connection = None
         if self._connection is None:
-            if self._profile.from_disk:
-                uefi.check()
+            if self._profile.loader:
+                self._profile.loader.check()
             link = connection.open_connection(self._workspace)
             self._emulator = connection.find_emulator()
             if link.embedded:
@@ -220,8 +194,8 @@ class VmRuntime:
 
     def _own_words(self) -> Iterator[str]:
         """What our kernels are told. One that boots by itself is left to itself."""
-        if self._profile.from_disk:
-            yield uefi.COMMAND_LINE
+        if self._profile.loader:
+            yield self._profile.loader.command_line
         else:
             yield kernel.command_line(tsc.host_khz() if self._accelerator.emulated else None)
         yield from self._form.words.split()
@@ -230,6 +204,7 @@ class VmRuntime:
     def _machine(self, spec: Spec, link: Connection, listeners: Listeners) -> Machine:
         artifacts = {artifact.role: artifact for artifact in spec.prepared.artifacts}
         files = {role: Path(artifact.path) for role, artifact in artifacts.items()}
+        firmware = self._profile.loader.firmware if self._profile.loader else None
         return Machine(
             name=spec.name,
             accelerator=self._accelerator,
@@ -240,7 +215,7 @@ class VmRuntime:
                 command_line=self._command_line,
                 base=forms.below(self._workspace.store, self._form, artifacts[Role.ROOT]),
                 lower=files[Role.ROOT] if self._form.layered else None,
-                firmware=uefi.CODE,
+                firmware=firmware,
             ),
             overlay=self._workspace.scratch / f"{spec.name}.qcow2",
             agent_socket=listeners.agent_path,
@@ -248,7 +223,7 @@ class VmRuntime:
             memory_bytes=spec.memory_bytes,
             cpuset=spec.cpuset,
             profile=self._profile,
-            variables=self._workspace.scratch / f"{spec.name}.vars" if self._profile.from_disk else None,
+            variables=self._workspace.scratch / f"{spec.name}.vars" if firmware else None,
             # A daemon's QEMU may be confined to what its domain names, and libvirt knows nothing of the trace.
             trace=listeners.trace if link.embedded else None,
             owner=self._owner,
@@ -285,3 +260,10 @@ def _cgroup(spec: Spec) -> Cgroup | None:
     if spec.cpus is not None:
         raise Unsupported("no permission to make a cgroup, which a CPU quota needs", hint="run as root")
     return None
+
+
+# Emulation is the same machine, each guest instruction translated.
+kvm, tcg = (partial(VmRuntime, accelerator=one, profile=DIRECT) for one in (KVM, TCG))
+kvm_micro, tcg_micro = (partial(VmRuntime, accelerator=one, profile=MICRO) for one in (KVM, TCG))
+kvm_full, tcg_full = (partial(VmRuntime, accelerator=one, profile=FULL) for one in (KVM, TCG))
+kvm_bios, tcg_bios = (partial(VmRuntime, accelerator=one, profile=BIOS) for one in (KVM, TCG))

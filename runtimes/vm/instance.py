@@ -13,7 +13,7 @@ from harness.cgroups import Cgroup
 from harness.contract import Completed, Counts
 from harness.errors import TrialTimeout, UsageError
 from harness.model import Phase
-from runtimes.vm import checkpoints, timeline
+from runtimes.vm import checkpoints, grub, initrd, timeline
 from runtimes.vm.connection import Domain
 from runtimes.vm.console import Console
 from runtimes.vm.documents import documents
@@ -89,13 +89,14 @@ class VmInstance:
         """Where QEMU keeps no trace, `kernel` includes the firmware, and `spawn` the way back from libvirt."""
         stamps, trace = self._stamps, self._parts.machine.trace
         seen = timeline.read(trace, stamps.ahead_s) if trace else Timeline()
-        from_disk, init_s = self._parts.machine.profile.from_disk, self._parts.console.marked_at_s
+        console, loader = self._parts.console, self._parts.machine.profile.loader
+        init_s = console.arrived_s(initrd.MARKER)
         running_s = seen.running_s(stamps.created_s, stamps.resumed_s)
         instants = [
             ("create", stamps.created_s),  # request → a paused QEMU: libvirt's control plane and QEMU's own start
             ("spawn", running_s),  # → its virtual CPUs were told to run
-            # → the kernel was handed over, unless a boot loader does that unseen
-            ("firmware", 0.0 if from_disk else seen.entered_s(running_s, init_s)),
+            # → the kernel was handed over; or a boot loader has begun, if that says so
+            ("firmware", console.arrived_s(grub.MARKER) if loader else seen.entered_s(running_s, init_s)),
             ("kernel", init_s),  # → first words of init
             # → the agent's first byte; of a restored box, which runs no init: its first answer
             ("userspace", self._channel.ready_at_s if init_s or self._parts.machine.state else 0.0),

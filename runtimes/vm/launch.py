@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cgroups import Cgroup
-from runtimes.vm import checkpoints, initrd, placement, processes, timeline
+from runtimes.vm import checkpoints, grub, initrd, placement, processes, timeline
 from runtimes.vm.connection import Connection, Domain
 from runtimes.vm.console import Console
 from runtimes.vm.domain import Machine, domain_xml
@@ -78,7 +78,7 @@ def boot(
             domain=domain,
             embedded=link.embedded,
             qemu=qemu,
-            console=Console(console_end, initrd.MARKER),
+            console=Console(console_end, (grub.MARKER, initrd.MARKER)),
             agent=agent_end,
             move=move,
             cgroup=cgroup,

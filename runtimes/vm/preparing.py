@@ -8,7 +8,8 @@ from pathlib import Path
 
 from harness import agent, kernels, paths
 from harness.model import Artifact, Image, Kernel, Prepared, Role
-from runtimes.vm import forms, initrd, kernel, uefi
+from runtimes.vm import bootdisk, forms, initrd, kernel
+from runtimes.vm.bootdisk import Loaded
 from runtimes.vm.forms import Form
 from runtimes.vm.profiles import Profile
 
@@ -16,29 +17,25 @@ from runtimes.vm.profiles import Profile
 def prepared(store: Path, image: Image, profile: Profile, form: Form, command_line: str) -> Prepared:
     """With every file that takes. A box that boots its disk has kernel and initrd in there and brings no others."""
     guest_kernel = image.kernel or kernels.provide(store)
-    made = _bootable_disk if profile.from_disk else _handed_over
-    return Prepared(image=image, artifacts=tuple(made(store, image, guest_kernel, profile, form, command_line)))
+    modules = (*profile.modules, *form.modules)
+    if profile.loader is None:
+        data = initrd.build(_busybox(image), guest_kernel, modules)
+        return Prepared(
+            image=image, artifacts=(forms.root(store, image, form), *_handed_over(store, guest_kernel, data))
+        )
+    kernels.check(Path(guest_kernel.path))
+    data = initrd.build(_busybox(image), guest_kernel, modules, initrd.unit())
+    disk = bootdisk.base(store, image, profile.loader, Loaded(guest_kernel, data, command_line))
+    return Prepared(image=image, artifacts=(forms.packed(disk, form),))
 
 
-def _handed_over(
-    store: Path, image: Image, guest_kernel: Kernel, profile: Profile, form: Form, command_line: str
-) -> Sequence[Artifact]:
+def _handed_over(store: Path, guest_kernel: Kernel, data: bytes) -> Sequence[Artifact]:
     """The host hands the command line over with the kernel, so no file depends on it."""
     vmlinux = kernel.bootable(store, guest_kernel)
-    data = initrd.build(_busybox(image), guest_kernel, (*profile.modules, *form.modules))
     return (
-        forms.root(store, image, form),
         Artifact(role=Role.KERNEL, path=str(vmlinux), compressed=vmlinux == Path(guest_kernel.path)),
         Artifact(role=Role.INITRD, path=str(_kept(store, data))),
     )
-
-
-def _bootable_disk(
-    store: Path, image: Image, guest_kernel: Kernel, profile: Profile, form: Form, command_line: str
-) -> Sequence[Artifact]:
-    kernels.check(Path(guest_kernel.path))
-    data = initrd.build(_busybox(image), guest_kernel, profile.modules, initrd.unit())
-    return (forms.packed(uefi.base(store, image, uefi.Loaded(guest_kernel, data, command_line)), form),)
 
 
 def _busybox(image: Image) -> bytes:

@@ -4,12 +4,16 @@ direct   what a cloud's virtual machine looks like, without its firmware and boo
 micro    the least that QEMU has: microvm, no PCI, no firmware tables but ACPI's, virtio devices in plain memory
 full     what people call a virtual machine: UEFI firmware starts a boot loader from a partitioned disk, that starts the
          kernel, and where the image has systemd, systemd starts everything
+bios     the same as it was before UEFI, and still is by most tools' defaults: SeaBIOS and GRUB
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from runtimes.vm import grub, uefi
+from runtimes.vm.bootdisk import Loader
 
 _FIRST_SLOT, _LAST_SLOT = 2, 30
 
@@ -24,7 +28,7 @@ class Profile:
     """What is emulated around the CPU. `machine` is QEMU's word; `modules` are what the guest needs to see its devices.
 
     `firmware`: what runs first, in words. `pci`: devices sit on a PCI bus; otherwise the guest finds them in memory,
-    where ACPI says. `from_disk`: the kernel comes from the box's own disk, not from the host's hand.
+    where ACPI says. `loader` starts the kernel from the box's own disk; without one it comes from the host's hand.
     """
 
     name: str
@@ -32,9 +36,13 @@ class Profile:
     firmware: str
     pci: bool
     modules: tuple[str, ...]
-    from_disk: bool = False
+    loader: Loader | None = None
     least_bytes: int = 0
-    """Memory below which firmware does not get as far as the kernel."""
+    """Memory below which firmware or boot loader do not get as far as the kernel's first process."""
+
+    @property
+    def from_disk(self) -> bool:
+        return self.loader is not None
 
     def addresses(self) -> Iterator[Address]:
         """Where libvirt is to put one virtio device after the other.
@@ -69,8 +77,17 @@ FULL = Profile(
     firmware="OVMF (UEFI), which starts systemd-boot from the disk, which starts the kernel",
     pci=True,
     modules=("virtio_pci", "virtio_console", "virtio_blk", *_POWER_BUTTON),
-    from_disk=True,
+    loader=uefi.LOADER,
     least_bytes=160 << 20,
+)
+BIOS = Profile(
+    name="bios",
+    machine="q35",
+    firmware="SeaBIOS, which starts GRUB from the disk, which starts the kernel",
+    pci=True,
+    modules=FULL.modules,
+    loader=grub.LOADER,
+    least_bytes=96 << 20,
 )
 
 

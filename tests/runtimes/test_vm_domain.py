@@ -14,28 +14,31 @@ from lxml import etree
 from harness import proc
 from runtimes.bridge.netlink import Link
 from runtimes.vm import kernel, tsc
+from runtimes.vm.bootdisk import Firmware
 from runtimes.vm.disk import Backing
 from runtimes.vm.domain import KVM, TCG, Accelerator, Boot, Machine, domain_xml
-from runtimes.vm.profiles import DIRECT, FULL, MICRO, Profile
+from runtimes.vm.profiles import BIOS, DIRECT, FULL, MICRO, Profile
 
 DATA = Path(__file__).parents[1] / "data" / "vm"
 
 
 accelerators = pytest.mark.parametrize("accelerator", [KVM, TCG], ids=lambda accelerator: accelerator.name)
-profiles = pytest.mark.parametrize("profile", [DIRECT, MICRO, FULL], ids=lambda profile: profile.name)
+profiles = pytest.mark.parametrize("profile", [DIRECT, MICRO, FULL, BIOS], ids=lambda profile: profile.name)
 
 
 def machine(accelerator: Accelerator, profile: Profile = DIRECT) -> Machine:
+    loader = profile.loader
+    firmware = Firmware(Path("/firmware/code.fd"), Path("/firmware/vars.fd")) if loader and loader.firmware else None
     return Machine(
         name="tare-run-1",
         accelerator=accelerator,
         emulator=Path("/store/vm/emulator/qemu-system-x86_64"),
         boot=Boot(
-            kernel=Path("/store/vm/kernels/sha256-0/vmlinux"),
-            initrd=Path("/store/vm/initrds/0.cpio"),
+            kernel=None if loader else Path("/store/vm/kernels/sha256-0/vmlinux"),
+            initrd=None if loader else Path("/store/vm/initrds/0.cpio"),
             command_line=kernel.command_line(2_000_000 if accelerator.emulated else None),
             base=Backing(Path("/store/vm/disks/sha256-0/disk.ext4"), "raw", 1 << 30),
-            firmware=Path("/firmware/code.fd"),
+            firmware=firmware,
         ),
         overlay=Path("/scratch/tare-run-1.qcow2"),
         agent_socket=Path("/short/tare-run-1.agent"),
@@ -44,7 +47,7 @@ def machine(accelerator: Accelerator, profile: Profile = DIRECT) -> Machine:
         cpuset=(0, 1),
         profile=profile,
         trace=Path("/short/tare-run-1.trace"),
-        variables=Path("/scratch/tare-run-1.vars"),
+        variables=Path("/scratch/tare-run-1.vars") if firmware else None,
     )
 
 
