@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,8 @@ from harness.model import Spec
 from runtimes.vm import connection, driver, sweep
 
 pytestmark = pytest.mark.machine
+
+RUN_S = 30.0
 
 BOX = """
 import signal, sys, time
@@ -125,6 +128,30 @@ def test_both_accelerators_share_one_embedded_driver(home: Path, workspace: Work
     with tcg.start(Spec(name=workspace().name(0), prepared=tcg.prepare(image))) as box:
         assert box.pids()
     tcg.close()
+
+
+@pytest.mark.slow
+def test_two_runs_at_once_have_an_embedded_driver_each(home: Path) -> None:
+    """One store, two processes, two roots: neither sees the other's domains, and each box ends with its own."""
+    with ExitStack() as stack:
+        runs = []
+        for _ in range(2):
+            mark = stack.enter_context(marks.claimed(marks.new_id()))
+            argv = [sys.executable, "-c", BOX, str(home), mark]
+            run = stack.enter_context(subprocess.Popen(argv, stdout=subprocess.PIPE))
+            stack.callback(run.kill)
+            runs.append((run, mark))
+        pids = [int(run.stdout.readline()) for run, _ in runs if run.stdout]
+        assert {name for _, name in sweep.running()} >= {f"{mark}-0" for _, mark in runs}
+        assert len({*pids}) == 2
+        runs[0][0].send_signal(signal.SIGINT)
+        runs[0][0].wait(RUN_S)
+        assert not Path(f"/proc/{pids[0]}").exists()
+        assert Path(f"/proc/{pids[1]}").exists()
+        runs[1][0].send_signal(signal.SIGINT)
+        runs[1][0].wait(RUN_S)
+    roots = list(Path(tempfile.gettempdir()).glob(f"*{connection.ROOT_SUFFIX}*"))
+    assert not [path for path in roots if any(mark in path.name for _, mark in runs)]
 
 
 @pytest.mark.slow
