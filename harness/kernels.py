@@ -22,9 +22,9 @@ _DOWNLOAD_TIMEOUT_S = 600.0
 _MAGIC_OFFSET = {b"HdrS": 0x202, b"\x7fELF": 0}
 
 
-def provide(home: Path) -> Kernel:
-    """The default guest kernel, downloaded and unpacked on first use."""
-    folder = home / "kernels" / PACKAGE
+def provide(home: Path, package: str = PACKAGE) -> Kernel:
+    """A kernel of the distribution's, the usual one by default, downloaded and unpacked on first use."""
+    folder = home / "kernels" / package
     record = folder / "kernel.json"
     if not record.exists():
         _download(folder)
@@ -71,9 +71,9 @@ def check(path: Path) -> None:
 
 
 def _download(folder: Path) -> None:
-    log.say(f"guest kernel: downloading {PACKAGE} (kept in the store, not installed)")
+    log.say(f"guest kernel: downloading {folder.name} (kept in the store, not installed)")
     hint = "apt must work for downloads; or name a kernel: --kernel PATH --modules DIR"
-    package = _versioned_package(hint)
+    package = _versioned_package(folder.name, hint)
     with paths.whole_or_nothing(folder) as draft:
         draft.chmod(0o755)  # apt's own user must be able to write the download
         proc.run(["apt-get", "download", "-q", package], cwd=draft, timeout_s=_DOWNLOAD_TIMEOUT_S, hint=hint)
@@ -94,14 +94,14 @@ def _download(folder: Path) -> None:
         (draft / "kernel.json").write_bytes(msgspec.json.encode(kernel))
 
 
-def _versioned_package(hint: str) -> str:
-    """The package the default one stands for: its first dependency."""
-    shown = proc.run(["apt-cache", "depends", "--no-recommends", "--no-suggests", PACKAGE], hint=hint)
+def _versioned_package(package: str, hint: str) -> str:
+    """The package that one stands for: its first dependency."""
+    shown = proc.run(["apt-cache", "depends", "--no-recommends", "--no-suggests", package], hint=hint)
     for line in shown.splitlines():
         kind, _, name = line.strip().partition(": ")
         if kind == "Depends" and name.startswith("linux-image-"):
             return name
-    raise TareError(f"apt knows no package {PACKAGE}", hint=f"apt-get update, then again; {hint}")
+    raise TareError(f"apt knows no package {package}", hint=f"apt-get update, then again; {hint}")
 
 
 def _modules_folder(tree: Path, release: str) -> Path:

@@ -28,6 +28,11 @@ UNIT = "tare.service"
 NETWORK = ("virtio_net",)
 """What a guest loads that has a network; the others do not pay for it."""
 
+FILE_SYSTEM = ("ext4",)
+"""What the disk is read with. Built into the distribution's cloud kernel, but not into its usual one."""
+ASKED_FOR = ("crc32c_generic",)
+"""What ext4 asks the kernel for while it is mounted, so that no dependency names it. Newer kernels have none."""
+
 _SUBNET = IPv4Network((0, bridges.PREFIX))
 _FOLDERS = ("bin", "box", "dev", "modules", "network", "proc", "sys")
 _CONSOLE = os.makedev(5, 1)
@@ -49,7 +54,7 @@ def build(busybox: bytes, kernel: Kernel, wanted: Sequence[str], unit: str = "")
 
     With a `unit`, an image that has systemd is started by it, and the agent by that unit.
     """
-    modules = load_order(Path(kernel.modules), wanted)
+    modules = load_order(Path(kernel.modules), (*wanted, *FILE_SYSTEM), where_there=ASKED_FOR)
     network = [path for path in load_order(Path(kernel.modules), NETWORK) if path not in modules]
     entries = [
         *(Entry(folder, stat.S_IFDIR | 0o755) for folder in _FOLDERS),
@@ -91,21 +96,24 @@ def archive(entries: Sequence[Entry]) -> bytes:
     return bytes(out)
 
 
-def load_order(modules: Path, wanted: Sequence[str]) -> list[Path]:
-    """The files of the wanted modules, each after those it needs. What is built into the kernel needs no file."""
+def load_order(modules: Path, wanted: Sequence[str], where_there: Sequence[str] = ()) -> list[Path]:
+    """The files of the wanted modules, each after those it needs. What is built into the kernel needs no file.
+
+    UsageError for one that is neither, unless it is wanted only where there is one: those come first.
+    """
     needs = dict(_dependencies((modules / "modules.dep").read_text()))
     files = {_name(Path(path)): path for path in needs}
     builtin_list = modules / "modules.builtin"
     builtin = {_name(Path(line)) for line in builtin_list.read_text().split()} if builtin_list.exists() else set()
     ordered: dict[str, None] = {}
-    for name in wanted:
+    for name in (*where_there, *wanted):
         if name in files:
             # modules.dep lists what a module needs closest first; the farthest is loaded first.
             ordered |= dict.fromkeys([*reversed(needs[files[name]]), files[name]])
-        elif name not in builtin:
+        elif name not in builtin and name not in where_there:
             raise UsageError(
                 f"the kernel's modules in {modules} have no {name}",
-                hint="name a kernel with virtio: --kernel PATH --modules DIR",
+                hint="name a kernel with virtio and ext4: --kernel PATH --modules DIR",
             )
     return [modules / path for path in ordered]
 

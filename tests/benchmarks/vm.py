@@ -18,15 +18,17 @@ from functools import cache
 from pathlib import Path
 from typing import cast
 
+import msgspec
+
 from harness import kernels, marks, paths, registry, request, rerun
 from harness.contract import Checkpointable, Instance, Restorer, Workspace
 from harness.errors import TrialFailed
-from harness.model import Config, Prepared, Spec
-from tests.benchmarks import bare_qemu
+from harness.model import Config, Kernel, Prepared, Spec
+from tests.benchmarks import bare_qemu, virtme
 from tests.benchmarks.bare_qemu import READY_TIMEOUT_S, Machine
 from tests.benchmarks.frame import Row
 
-PAIRS, USUAL_PAIRS, RESTORES, MANY, AT_ONCE, IN_A_ROW = 10, 5, 10, 100, 8, 20
+PAIRS, USUAL_PAIRS, VIRTME_PAIRS, RESTORES, MANY, AT_ONCE, IN_A_ROW = 10, 5, 10, 10, 100, 8, 20
 _MACHINES = {"tcg": bare_qemu.DIRECT, "tcg-micro": bare_qemu.MICRO}
 
 
@@ -67,10 +69,11 @@ class Bench:
 
 
 @contextmanager
-def opened(name: str) -> Iterator[Bench]:
+def opened(name: str, kernel: Kernel | None = None) -> Iterator[Bench]:
     """The runtime of that name; one box is started and dropped, so that all it caches is there."""
     home = paths.home()
     image = rerun.image_of(Config(suite="bench", scenarios=(), runtimes=()), home)
+    image = msgspec.structs.replace(image, kernel=kernel or image.kernel)
     with marks.claimed(marks.new_id()) as mark, ExitStack() as stack:
         scratch = home / "scratch" / mark
         scratch.mkdir(parents=True)
@@ -133,6 +136,21 @@ def micro_against_usual() -> Row:
         ]
     ratios = tuple(boot.ready_s / boot.bare_s for boot in boots)
     return Row("tcg-micro boot.ready ÷ virt-install's defaults", "", ratios, at_most=0.6)
+
+
+def direct_against_virtme() -> Row:
+    """By turns, with a kernel that both can boot. Theirs is the time to the first act of a program inside."""
+    kernel = kernels.provide(paths.home(), virtme.KERNEL_PACKAGE)
+    program = virtme.installed(paths.home())
+    with opened("tcg", kernel) as bench, tempfile.TemporaryDirectory() as folder:
+
+        def theirs(_: str) -> float:
+            return virtme.ready_s(program, Path(kernel.path), Path(folder), bench.cpu)
+
+        theirs("")  # warms their caches, as ours are
+        boots = [bench.boot(theirs) for _ in range(VIRTME_PAIRS)]
+    ratios = tuple(boot.ready_s / boot.bare_s for boot in boots)
+    return Row("tcg boot.ready ÷ virtme-ng, the same kernel", "", ratios)
 
 
 def restore_against_boot() -> Row:
@@ -204,6 +222,7 @@ ROWS = (
     micro_against_bare,
     micro_without_control_plane,
     micro_against_usual,
+    direct_against_virtme,
     restore_against_boot,
     create,
     teardown,

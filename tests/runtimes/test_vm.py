@@ -280,3 +280,12 @@ def test_a_guest_that_hangs_is_a_timeout_and_is_ended(runtime: VmRuntime, box_sp
         with pytest.raises(TrialTimeout):
             box.run(["sh", "-c", "kill -STOP -1; while :; do :; done"], 1.0)
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_the_distributions_usual_kernel_boots_too(runtime: VmRuntime, home: Path, mark: str) -> None:
+    """It has less built in than the cloud kernel: not even what the disk is read with."""
+    kernel = kernels.provide(home, "linux-image-amd64")
+    prepared = runtime.prepare(images.build_tiny(home, kernel, name="usual"))
+    with runtime.start(Spec(name=f"{mark}-usual", prepared=prepared)) as box:
+        box.wait_ready(READY_S)
+        assert box.run(["uname", "-r"], RUN_S).stdout.decode().strip() == kernel.version

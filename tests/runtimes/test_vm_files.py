@@ -92,6 +92,18 @@ def test_the_initrd_is_reproducible(guest_kernel: Kernel) -> None:
     assert initrd.build(b"busy", guest_kernel, DIRECT.modules) == initrd.build(b"busy", guest_kernel, DIRECT.modules)
 
 
+def test_what_the_disk_needs_is_loaded_where_it_is_not_built_in(guest_kernel: Kernel, modules: Path) -> None:
+    (modules / "modules.builtin").write_text("")
+    with (modules / "modules.dep").open("a") as file:
+        file.write("kernel/ext4.ko: kernel/jbd2.ko\nkernel/jbd2.ko:\nkernel/crc32c_generic.ko:\n")
+    for name in ("ext4", "jbd2", "crc32c_generic"):
+        (modules / "kernel" / f"{name}.ko").write_bytes(name.encode())
+    found = {name: data for name, _, data in members(initrd.build(b"busy", guest_kernel, DIRECT.modules))}
+    loaded = [data for name, data in sorted(found.items()) if name.startswith("modules/")]
+    assert loaded[0] == b"crc32c_generic"
+    assert loaded[-2:] == [b"jbd2", b"ext4"]
+
+
 def test_built_in_needs_no_file_and_missing_is_said(modules: Path) -> None:
     assert initrd.load_order(modules, ["ext4"]) == []
     with pytest.raises(UsageError, match="no virtio_rng"):
