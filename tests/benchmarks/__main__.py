@@ -12,7 +12,7 @@ from harness import host
 from tests.benchmarks import frame
 
 FOLDER = Path(__file__).parent
-NOT_BENCHMARKS = {"__init__", "__main__", "frame", "bare_qemu"}
+NOT_BENCHMARKS = {"__init__", "__main__", "frame", "bare_qemu", "virtme"}
 
 
 def names() -> list[str]:
