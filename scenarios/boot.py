@@ -27,6 +27,7 @@ PHASES = {
     "kernel": "→ its first userspace process says so; firmware included where that cannot be told apart",
     "userspace": "→ the agent's first byte is read on the host",
 }
+NO_PHASE = "this kind of box has no such phase"
 FLOOR_S = 0.001
 PRECISION = 0.05
 """Starts vary more than what a box holds or computes: a median within 5 % is enough."""
@@ -46,7 +47,9 @@ def measure(bench: Bench) -> Iterator[Finding]:
         if name in phases:
             yield Sample(f"boot.phase.{name}", phases[name].ended_s - phases[name].began_s)
         else:
-            yield Absent(f"boot.phase.{name}", "this kind of box has no such phase")
+            merged = name == "firmware" and "kernel" in phases
+            why = "it cannot be told apart here, and is in boot.phase.kernel" if merged else NO_PHASE
+            yield Absent(f"boot.phase.{name}", why)
 
 
 def measure_service(bench: Bench) -> Iterator[Finding]:

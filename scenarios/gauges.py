@@ -128,7 +128,8 @@ def generated_bytes(found: Iterable[Mapping]) -> int | None:
 
 
 def file_bytes(found: Iterable[Mapping]) -> int:
-    """What maps files of the host's: programs and libraries, paid for by all who map them."""
+    """What maps files of the host's: programs and libraries, paid for by all who map them, and what it has changed of
+    its own copy of their data."""
     return sum(one.pss_bytes for one in found if one.name.startswith("/") and not one.name.startswith(_GUEST_MEMORY))
 
 

@@ -10,6 +10,7 @@ each under a name of its own.
 
 from __future__ import annotations
 
+import errno
 import shutil
 import struct
 from contextlib import AbstractContextManager
@@ -21,6 +22,7 @@ from harness.model import Image
 
 STATE = "state"
 _DISK = "disk.qcow2"
+_LAY_ON = "image"
 _LOCK = "lock"
 _ANSWERS = "hello)"
 """What an agent's text holds that speaks again when hailed."""
@@ -28,19 +30,32 @@ _HEAD = struct.Struct("=16s5I56x")
 _MAGIC, _VERSION = b"LibvirtQemudSave", 2
 
 
-def complete(folder: Path, overlay: Path) -> None:
+def complete(folder: Path, overlay: Path, image_disk: Path) -> None:
     """Adds the box's writes to a saved state. They come last, and whole: where they are, all is there."""
+    (folder / _LAY_ON).write_text(str(image_disk))
     draft = folder / f"{_DISK}.draft"
-    shutil.copyfile(overlay, draft)
+    try:
+        shutil.copyfile(overlay, draft)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        if error.errno == errno.ENOSPC:
+            raise paths.disk_full(folder) from None
+        raise
     draft.rename(folder / _DISK)
 
 
-def check(folder: Path, image: Image) -> Path:
-    """The state in the folder; UsageError when it was never completed, or nobody in the box would answer."""
+def check(folder: Path, image: Image, image_disk: Path) -> Path:
+    """The state in the folder; UsageError when it was never completed, nobody in the box would answer, or the box lay
+    on another disk than it would now: memory would go on with files that are not there."""
     if _ANSWERS not in Path(image.root, agent.AGENT.lstrip("/")).read_text():
         raise UsageError(f"the agent in the image {image.name} is too old to be brought back", hint="make it anew")
     if not (folder / _DISK).exists():
         raise UsageError(f"{folder} holds no finished checkpoint", hint="make a new one")
+    if (lay_on := (folder / _LAY_ON).read_text()) != str(image_disk):
+        raise UsageError(
+            f"the box in {folder} lay on the disk {lay_on}, not on {image_disk}",
+            hint="restore it with the image, the runtime and the option disk it was started with",
+        )
     return folder / STATE
 
 

@@ -1,8 +1,8 @@
 """libvirt, the only module that imports it: opened once, shared by all VM runtimes of a process, no daemon needed.
 
 Facts this module rests on:
-  * The embedded driver takes one root folder per process and keeps it after the last connection is closed, so every
-    VM runtime of a process shares one, and it is removed when the process ends.
+  * The embedded driver takes one root folder per process, and twenty connections in its life, so every VM runtime of a
+    process shares one of each, and the folder is removed when the process ends.
   * Its event loop must be registered before the connection is opened, and run all the time.
   * Asking a QEMU what it can do takes libvirt seconds. The answers are kept in the store and lent to each root folder
     by a symbolic link; libvirt itself checks whether they still fit.
@@ -21,7 +21,9 @@ import platform
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from harness import paths
@@ -52,13 +54,20 @@ capability_filters = [ "cpu-unavailable-features" ]
 """The last line: libvirt would read each property of the virtual CPU back, 400 questions one by one, half of its time
 for a start. Nobody uses the answers: our CPU is the host's (or all that QEMU can emulate), unchecked."""
 
-_OWNER = "owner"
-"""A file in each root, locked by the process that made it."""
+_OWNER = "owner"  # a file in each root, locked by the process that made it
 
 _roots: dict[str, Path] = {}
 _held = contextlib.ExitStack()
 _lock = threading.Lock()
-_loop_started = False
+
+
+@contextlib.contextmanager
+def _as_failed(what: str) -> Iterator[None]:
+    """Libvirt's refusals as failed trials, with its words."""
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        raise TrialFailed(f"{what}: {str(error).splitlines()[0]}", log=str(error)) from None
 
 
 class Domain:
@@ -68,47 +77,40 @@ class Domain:
         self._handle = handle
 
     def suspend(self) -> None:
-        self._handle.suspend()
+        with _as_failed("libvirt did not pause the box"):
+            self._handle.suspend()
 
     def resume(self) -> None:
-        self._handle.resume()
+        with _as_failed("libvirt did not let the box run"):
+            self._handle.resume()
 
     def press_power_button(self) -> None:
         """ACPI's: whether anybody inside hears it is not known here."""
-        try:
+        with _as_failed("libvirt did not press the button"):
             self._handle.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
-        except libvirt.libvirtError as error:
-            said = str(error)
-            raise TrialFailed(f"libvirt did not press the button: {said.splitlines()[0]}", log=said) from None
 
     def vcpu_counts(self) -> dict[str, int]:
         """libvirt's numbers of the virtual CPUs by its names, such as `vcpu.0.delay`; TrialFailed when it has none.
 
         Only these: asked for the domain's CPU time as well, libvirt probes QEMU anew, which takes it seconds.
         """
-        try:
+        with _as_failed("libvirt has no count of the box"):
             ((_, counts),) = self._handle.connect().domainListGetStats([self._handle], libvirt.VIR_DOMAIN_STATS_VCPU)
-        except libvirt.libvirtError as error:
-            said = str(error)
-            raise TrialFailed(f"libvirt has no count of the box: {said.splitlines()[0]}", log=said) from None
         return {name: count for name, count in counts.items() if isinstance(count, int)}
 
     def save(self, state: Path) -> None:
         """Writes its memory to a file and ends it."""
-        try:
+        with _as_failed("libvirt did not save the box"):
             self._handle.save(str(state))
-        except libvirt.libvirtError as error:
-            raise TrialFailed(f"libvirt did not save the box: {str(error).splitlines()[0]}", log=str(error)) from None
 
     def destroy(self) -> None:
         """Makes libvirt forget it, if it has not yet noticed that QEMU is gone; TrialFailed with libvirt's words."""
-        try:
-            self._handle.destroy()
-        except libvirt.libvirtError as error:
-            if error.get_error_code() not in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
-                raise TrialFailed(
-                    f"libvirt did not end the box: {str(error).splitlines()[0]}", log=str(error)
-                ) from None
+        with _as_failed("libvirt did not end the box"):
+            try:
+                self._handle.destroy()
+            except libvirt.libvirtError as error:
+                if error.get_error_code() not in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
+                    raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,41 +157,36 @@ class Connection:
 
     def create_paused(self, name: str, xml: str) -> Domain:
         """A domain whose QEMU exists and whose guest has not begun; TrialFailed with libvirt's words."""
-        try:
+        with _as_failed(f"libvirt did not create {name}"):
             return Domain(self.handle.createXML(xml, libvirt.VIR_DOMAIN_START_PAUSED))
-        except libvirt.libvirtError as error:
-            raise TrialFailed(f"libvirt did not create {name}: {str(error).splitlines()[0]}", log=str(error)) from None
 
     def restore_paused(self, name: str, state: Path) -> Domain:
         """The domain of a saved state, paused; TrialFailed with libvirt's words."""
-        try:
+        with _as_failed(f"libvirt did not restore {name}"):
             self.handle.restoreFlags(str(state), None, libvirt.VIR_DOMAIN_SAVE_PAUSED)
             return Domain(self.handle.lookupByName(name))
-        except libvirt.libvirtError as error:
-            raise TrialFailed(f"libvirt did not restore {name}: {str(error).splitlines()[0]}", log=str(error)) from None
-
-    def domain_names(self) -> frozenset[str]:
-        """Every domain that exists."""
-        return frozenset(domain.name() for domain in self.handle.listAllDomains())
 
     def close(self) -> None:
         """Harmless twice; boxes that still run keep running."""
-        with contextlib.suppress(libvirt.libvirtError):
-            self.handle.close()
+        if not self.embedded:
+            with contextlib.suppress(libvirt.libvirtError):
+                self.handle.close()
 
 
 def open_connection(workspace: Workspace) -> Connection:
     """Opens what `uri` in the workspace's options names, by default the embedded driver."""
     uri = workspace.options.get("uri", "")
+    if uri and uris.embedded(uri):
+        raise Unsupported("an embedded driver has a folder of Tare's own", hint="leave the option uri out")
     with _lock:
         _start_event_loop()
         _settle_change_time()
         folder = _roots.get(uri) or _make_root(uri, workspace)
         try:
-            handle = libvirt.open(uris.unattended(uri) or f"qemu:///embed?root={folder}")
+            handle = libvirt.open(uris.unattended(uri)) if uri else _open_embedded(folder)
         except libvirt.libvirtError as error:
             raise _explained(uri, str(error)) from None
-    link = Connection(handle, folder, embedded=uris.embedded(uri))
+    link = Connection(handle, folder, embedded=not uri)
     if not link.embedded and not link.sees_our_files():
         link.close()
         raise Unsupported(
@@ -197,6 +194,11 @@ def open_connection(workspace: Workspace) -> Connection:
             hint="run tare on that host: a box's memory, CPU time and sockets are looked at where its QEMU runs",
         )
     return link
+
+
+@cache
+def _open_embedded(folder: Path) -> libvirt.virConnect:
+    return libvirt.open(f"qemu:///embed?root={folder}")
 
 
 def abandoned(root: Path) -> bool:
@@ -281,14 +283,12 @@ def _settle_change_time() -> None:
         note(os.fsencode(module))
 
 
+@cache
 def _start_event_loop() -> None:
     """Once per process, for its whole life: libvirt has no way to take a loop back."""
-    global _loop_started
-    if not _loop_started:
-        libvirt.registerErrorHandler(_ignore, None)
-        libvirt.virEventRegisterDefaultImpl()
-        threading.Thread(target=_run_event_loop, name="libvirt-events", daemon=True).start()
-        _loop_started = True
+    libvirt.registerErrorHandler(_ignore, None)
+    libvirt.virEventRegisterDefaultImpl()
+    threading.Thread(target=_run_event_loop, name="libvirt-events", daemon=True).start()
 
 
 def _run_event_loop() -> None:

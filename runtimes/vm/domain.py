@@ -49,6 +49,10 @@ class Boot:
     """The image, read-only on a disk of its own, where the base has only room for what the box writes."""
     firmware: Firmware | None = None
 
+    @property
+    def image_disk(self) -> Path:
+        return self.lower or self.base.path
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
@@ -147,7 +151,8 @@ def _features(parent: Element, accelerator: Accelerator) -> None:
 
 def _cpu(parent: Element, accelerator: Accelerator) -> None:
     if not accelerator.emulated:
-        SubElement(parent, "cpu", mode="host-passthrough", check="none", migratable="off")
+        # Less what cannot be saved, such as a counter whose rate is promised: QEMU would refuse a checkpoint.
+        SubElement(parent, "cpu", mode="host-passthrough", check="none", migratable="on")
         return
     cpu = SubElement(parent, "cpu", mode="maximum", check="none")
     # Five-level page tables make every emulated page walk longer and no guest needs them.

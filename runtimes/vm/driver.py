@@ -154,7 +154,9 @@ class VmRuntime:
             machine = replace(self._machine(spec, link, listeners), link=way_out)
             stack.callback(machine.overlay.unlink, missing_ok=True)
             if checkpoint:
-                machine = replace(machine, state=checkpoints.check(checkpoint, spec.prepared.image))
+                machine = replace(
+                    machine, state=checkpoints.check(checkpoint, spec.prepared.image, machine.boot.image_disk)
+                )
                 checkpoints.bring_disk(checkpoint, machine.overlay)
             else:
                 disk.create_overlay(machine.overlay, machine.boot.base)

@@ -6,7 +6,8 @@ erofs   a read-only file system made for images, compressed, on a disk that all 
         the box writes goes to an overlay file system, whose upper side is an empty ext4 on the box's own disk: in the
         guest's memory it would be charged as memory.
 
-All hold the same files, owners and times. An erofs is not the same bytes each time: it says when it was made.
+All hold the same files, with owners, and times to the second. An erofs is not the same bytes each time: it says when it
+was made.
 """
 
 from __future__ import annotations
@@ -52,9 +53,10 @@ def chosen(name: str, profile: Profile) -> Form:
     for form in usable:
         if form.name == name:
             return form
-    names = ", ".join(form.name for form in usable)
+    why = ": its boot loader's disk holds an ext4" if name in [form.name for form in FORMS] else ""
     raise UsageError(
-        f"a virtual machine of kind {profile.name} has no disk of form {name!r}", hint=f"choose of {names}"
+        f"a virtual machine of kind {profile.name} has no disk of form {name!r}{why}",
+        hint=f"choose of {', '.join(form.name for form in usable)}",
     )
 
 
@@ -104,6 +106,7 @@ def _empty(store: Path) -> Path:
         with paths.whole_or_nothing(folder) as draft, tempfile.TemporaryDirectory(dir=draft) as tree:
             for name in ("files", "work"):
                 Path(tree, name).mkdir()
+                Path(tree, name).chmod(0o755)  # the first becomes the box's root, whatever our umask is
             with (draft / target.name).open("wb") as file:
                 file.truncate(disk.HEADROOM_BYTES)
             disk.fill_ext4(Path(tree), draft / target.name, disk.HEADROOM_BYTES)

@@ -23,7 +23,7 @@ MARKER = b"tare: loader"
 """What GRUB says first."""
 _PARTS = Path("/usr/lib/grub/i386-pc")
 _BOOT = _PARTS / "boot.img"
-_MODULES = ("biosdisk", "part_gpt", "fat", "serial", "terminal", "echo", "linux")
+_MODULES = ("biosdisk", "part_gpt", "fat", "serial", "terminal", "echo", "linux", "reboot")
 _BIOS_BOOT = "21686148-6449-6E6F-744E-656564454649"
 """The partition type for a core that has no file system around it."""
 _CODE_BYTES = 440
@@ -38,6 +38,7 @@ set gfxpayload=text
 linux (hd0,gpt2)/vmlinuz {words}
 initrd (hd0,gpt2)/initrd
 boot
+reboot
 """
 
 
@@ -57,6 +58,8 @@ def _core(scratch: Path, command_line: str) -> Path:
     commands.write_text(_COMMANDS.format(marker=MARKER.decode(), words=words))
     argv = ["grub-mkimage", "-O", "i386-pc", "-d", str(_PARTS), "-p", "(hd0,gpt2)/", "-c", str(commands)]
     proc.run([*argv, "-o", str(core), *_MODULES], hint="apt-get install grub-common grub-pc-bin")
+    if core.stat().st_size > MIB:
+        raise UsageError("GRUB's core does not fit its partition", hint="shorten what the option append adds")
     with core.open("r+b") as file:
         file.truncate(MIB)
     return core

@@ -22,7 +22,7 @@ if [ "$tare_lower" ]; then
 	/bin/busybox mkdir /lower /upper
 	/bin/busybox mount -t erofs -o ro "$tare_lower" /lower &&
 		/bin/busybox mount -t ext4 -o noinit_itable /dev/vda /upper &&
-		/bin/busybox mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work box /box
+		/bin/busybox mount -t overlay -o xino=on,lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work box /box
 else
 	/bin/busybox mount -t ext4 -o noinit_itable "${tare_root:-/dev/vda}" /box
 fi || exec /bin/busybox poweroff -f

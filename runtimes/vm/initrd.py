@@ -113,7 +113,7 @@ def load_order(modules: Path, wanted: Sequence[str], where_there: Sequence[str] 
         elif name not in builtin and name not in where_there:
             raise UsageError(
                 f"the kernel's modules in {modules} have no {name}",
-                hint="name a kernel with virtio and ext4: --kernel PATH --modules DIR",
+                hint="name a kernel that has it: --kernel PATH --modules DIR",
             )
     return [modules / path for path in ordered]
 

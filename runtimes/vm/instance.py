@@ -123,7 +123,7 @@ class VmInstance:
         parts.move.join()
         with parts.qemu.collected():
             parts.domain.save(folder / checkpoints.STATE)
-        checkpoints.complete(folder, parts.machine.overlay)
+        checkpoints.complete(folder, parts.machine.overlay, parts.machine.boot.image_disk)
         self.stop()
 
     def shut_down(self, timeout_s: float) -> None:

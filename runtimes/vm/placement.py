@@ -44,6 +44,7 @@ def install(folder: Path, qemu: Path) -> Path:
     text = (resources.files("runtimes.vm") / "emulator.sh").read_text().replace("@QEMU@", str(qemu))
     if not script.exists() or script.read_text() != text:
         paths.write_atomically(script, text.encode())
+    if not os.access(script, os.X_OK):
         script.chmod(0o755)
     return script
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -11,24 +12,38 @@ from pathlib import Path
 
 from harness import marks
 from harness.cgroups import leftovers
+from harness.errors import TareError
 from runtimes.vm.connection import EMULATOR, ROOT_SUFFIX, abandoned
 from runtimes.vm.processes import Handle
 
 
 def sweep(announcements: Path, live: Callable[[str], bool]) -> Sequence[str]:
     """Removes and tells. QEMUs first: their cgroups and folders are in use until then."""
-    done = []
-    for pid, name in sorted(running()):
-        if not live(name):
-            handle = Handle(pid)
-            handle.kill()
-            handle.close()
-            done.append(f"ended the virtual machine {name} (process {pid})")
+    done = [said for pid, name in sorted(running()) if not live(name) and (said := end(pid, name))]
     return [*done, *_cgroups(live), *_folders(live), *_announcements(announcements, live)]
 
 
+def end(pid: int, name: str) -> str:
+    """Ends that QEMU and says so; nothing when the number is another process's by now.
+
+    The name is read again once the process is held, so that a number that was given away is never hit.
+    """
+    try:
+        handle = Handle(pid)
+    except ProcessLookupError:
+        return ""
+    with contextlib.closing(handle):
+        if _box_name(Path("/proc", str(pid))) != name:
+            return ""
+        try:
+            handle.kill()
+        except TareError as error:
+            return f"could not end the virtual machine {name}: {error.message}"
+    return f"ended the virtual machine {name} (process {pid})"
+
+
 def running() -> Iterator[tuple[int, str]]:
-    """Every QEMU that libvirt was told to call by one of our names."""
+    """Every QEMU of ours that libvirt was told to call by one of our names. Other users' runs are theirs to sweep."""
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and (name := _box_name(entry)):
             yield int(entry.name), name
@@ -36,6 +51,8 @@ def running() -> Iterator[tuple[int, str]]:
 
 def _box_name(entry: Path) -> str:
     try:
+        if entry.stat().st_uid != os.geteuid():
+            return ""
         words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
     except (FileNotFoundError, ProcessLookupError):
         return ""

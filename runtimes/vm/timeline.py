@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EVENTS = ("vm_state_notify", "fw_cfg_select")
+_PART = re.compile("'(kernel|initrd|initdr|cmdline|setup)_")
+"""Names of the keys that hold a kernel (one of them with QEMU's own slip). A kernel may ask for others itself."""
 _LINE = re.compile(r"\d+@(\d+\.\d+):(\w+)(.*)")
 
 
@@ -50,7 +52,7 @@ def read(trace: Path, ahead_s: float) -> Timeline:
     running = tuple(
         at_s - ahead_s for at_s, event, rest in lines if event == EVENTS[0] and rest.startswith(" running 1")
     )
-    asked = tuple(at_s - ahead_s for at_s, event, _ in lines if event == EVENTS[1])
+    asked = tuple(at_s - ahead_s for at_s, event, rest in lines if event == EVENTS[1] and _PART.search(rest))
     return Timeline(running, asked)
 
 

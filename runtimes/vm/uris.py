@@ -12,9 +12,11 @@ def embedded(uri: str) -> bool:
 
 def unattended(uri: str) -> str:
     """The same, but that ssh asks nobody for a password or whether a host is known: it fails instead of waiting."""
-    if not _by_ssh(uri) or "no_tty=" in uri:
+    if not _by_ssh(uri):
         return uri
-    return f"{uri}{'&' if '?' in uri else '?'}no_tty=1"
+    address, _, words = uri.partition("?")
+    others = [word for word in words.split("&") if word and not word.startswith("no_tty=")]
+    return f"{address}?{'&'.join([*others, 'no_tty=1'])}"
 
 
 def remedy(uri: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import pytest
 
 from harness import agent, images, kernels, marks, proc
 from harness.cgroups import leftovers
-from harness.contract import Checkpointable, Workspace
+from harness.contract import Checkpointable, Pausable, Workspace
 from harness.errors import TrialFailed, TrialTimeout, Unsupported, UsageError
 from harness.model import Spec
 from runtimes.bridge import bridges
@@ -174,6 +175,15 @@ def test_a_killed_qemu_fails_the_trial(runtime: VmRuntime, box_spec: Specs) -> N
         assert box.pids() == frozenset()
         box.stop()
     assert not leftovers(box.name)
+
+
+def test_a_killed_qemu_fails_whatever_is_asked_of_it(runtime: VmRuntime, box_spec: Specs) -> None:
+    with runtime.start(box_spec()) as box:
+        box.wait_ready(READY_S)
+        (pid,) = box.pids()
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(TrialFailed, match="libvirt did not pause the box"):
+            cast(Pausable, box).pause()
 
 
 def test_a_box_that_is_too_slow_is_a_timeout(runtime: VmRuntime, box_spec: Specs) -> None:

@@ -14,6 +14,7 @@ from runtimes.vm import checkpoints
 
 HEAD = struct.Struct("=16s5I56x")
 STREAM = b"QEVM and what follows"
+DISK = Path("/store/disk.ext4")
 
 
 def state(folder: Path, *, version: int = 2, xml: bytes = b"<domain/>", cookie: bytes = b"<cookie/>") -> Path:
@@ -69,16 +70,18 @@ def image(tmp_path: Path) -> Image:
 def test_an_agent_that_would_not_answer_is_said_before(tmp_path: Path, image: Image) -> None:
     Path(image.root, ".tare", "agent").write_text("printf 'R\n'\n")
     with pytest.raises(UsageError, match="too old"):
-        checkpoints.check(tmp_path, image)
+        checkpoints.check(tmp_path, image, DISK)
 
 
 def test_a_checkpoint_that_was_not_finished_is_none(tmp_path: Path, image: Image) -> None:
     state(tmp_path)
     with pytest.raises(UsageError, match="no finished checkpoint"):
-        checkpoints.check(tmp_path, image)
+        checkpoints.check(tmp_path, image, DISK)
     overlay = tmp_path / "overlay"
     overlay.write_bytes(b"written")
-    checkpoints.complete(tmp_path, overlay)
-    assert checkpoints.check(tmp_path, image) == tmp_path / checkpoints.STATE
+    checkpoints.complete(tmp_path, overlay, DISK)
+    assert checkpoints.check(tmp_path, image, DISK) == tmp_path / checkpoints.STATE
     checkpoints.bring_disk(tmp_path, tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == b"written"
+    with pytest.raises(UsageError, match=r"lay on the disk /store/disk.ext4, not on /other"):
+        checkpoints.check(tmp_path, image, Path("/other"))

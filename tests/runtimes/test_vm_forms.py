@@ -26,6 +26,7 @@ LIST = """
 cd / || exit
 find . -xdev ! -type d ! -path './tmp/*' -exec stat -c '%n %f %u %g %s %Y' {} +
 find . -xdev -type d ! -name lost+found -exec stat -c '%n %f %u %g' {} +
+find . -xdev ! -type d -exec stat -c 'device %d' {} + | sort -u | wc -l
 """
 """What each file and folder is, and of files size and time. What the guest mounts is on other devices; the agent keeps
 what commands say in /tmp; and lost+found is ext4's own."""
@@ -110,6 +111,12 @@ def test_a_checkpoint_is_brought_back(form: str, opened: Open, home: Path, tmp_p
     with runtime.restore(Spec(name=f"tare-{form}-2", prepared=made), tmp_path) as box:
         box.wait_ready(READY_S)
         assert box.run(["cat", "/note"], RUN_S).stdout == b"kept\n"
+    other = opened("ext4")
+    with (
+        pytest.raises(UsageError, match="lay on the disk"),
+        other.restore(Spec(name=f"tare-{form}-3", prepared=prepared(other, home)), tmp_path),
+    ):
+        pass
 
 
 def test_a_packed_disk_boots_through_its_boot_loader(opened: Open, home: Path) -> None:
@@ -123,5 +130,6 @@ def test_a_form_that_is_not_there_is_refused() -> None:
     with pytest.raises(UsageError, match="'vmdk'") as refused:
         forms.chosen("vmdk", DIRECT)
     assert refused.value.hint == "choose of ext4, qcow2, erofs"
-    with pytest.raises(UsageError, match="'erofs'"):
+    assert "boot loader" not in refused.value.message
+    with pytest.raises(UsageError, match="'erofs': its boot loader's disk holds an ext4"):
         forms.chosen("erofs", FULL)

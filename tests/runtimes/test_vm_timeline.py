@@ -39,6 +39,12 @@ def test_the_hand_over_is_the_last_question_before_the_first_process(trace: Path
     assert seen.entered_s(101.3, 105.0) == 0.0
 
 
+def test_what_a_kernel_asks_by_itself_is_no_hand_over(trace: Path) -> None:
+    with trace.open("a") as file:
+        file.write("123@1003.000000:fw_cfg_select 0x55 key 0x0019 'file_dir', ret: 1\n")
+    assert timeline.read(trace, ahead_s=900.0).entered_s(101.0, 105.0) == pytest.approx(101.25)
+
+
 def test_a_wall_clock_that_was_set_makes_no_instants(trace: Path) -> None:
     seen = timeline.read(trace, ahead_s=500.0)
     assert seen.running_s(100.5, 101.5) == 101.5

@@ -20,6 +20,7 @@ from harness.contract import Workspace
 from harness.errors import Unsupported
 from harness.model import Spec
 from runtimes.vm import connection, driver, sweep
+from tests.runtimes import unprivileged
 
 pytestmark = pytest.mark.machine
 
@@ -128,6 +129,36 @@ def test_both_accelerators_share_one_embedded_driver(home: Path, workspace: Work
     with tcg.start(Spec(name=workspace().name(0), prepared=tcg.prepare(image))) as box:
         assert box.pids()
     tcg.close()
+
+
+def test_a_number_that_another_process_has_by_now_is_not_hit() -> None:
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        assert sweep.end(stranger.pid, "tare-gone-0") == ""
+        assert stranger.poll() is None
+        stranger.kill()
+    assert sweep.end(stranger.pid, "tare-gone-0") == "", "gone altogether"
+
+
+def test_another_users_box_is_theirs_to_sweep() -> None:
+    argv = [connection.EMULATOR, "-c", "read _", "-name", "guest=tare-theirs-0,x"]
+    for uid, seen in ((0, True), (unprivileged.UID, False)):
+        with subprocess.Popen(argv, executable="/bin/sh", user=uid, stdin=subprocess.PIPE) as box:
+            assert (box.pid in {pid for pid, _ in sweep.running()}) == seen
+            box.kill()
+
+
+def test_a_folder_of_somebody_elses_is_refused(workspace: Workspaces) -> None:
+    support = driver.tcg(workspace(uri="qemu:///embed?root=/tmp/other")).probe()
+    assert "embedded" in support.reason
+    assert "leave the option uri out" in support.hint
+
+
+@pytest.mark.slow
+def test_the_embedded_driver_is_there_however_often_it_is_opened(workspace: Workspaces) -> None:
+    for _ in range(30):
+        link = connection.open_connection(workspace())
+        assert link.alive
+        link.close()
 
 
 @pytest.mark.slow
