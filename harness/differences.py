@@ -67,10 +67,16 @@ def _host(one: Run, two: Run) -> Iterator[Difference]:
             yield Difference(f"host {key}", str(old), str(new), weight)
 
 
+def _guest_kernels(run: Run) -> str:
+    """Digests of those that its boxes brought, whether the image named one or the runtime chose."""
+    images = (*(prepared.image for prepared in run.prepared.values()), run.images.get(run.config.image))
+    return ", ".join(sorted({image.kernel.digest for image in images if image and image.kernel})) or "none"
+
+
 def _given(one: Run, two: Run) -> Iterator[Difference]:
     images = [run.images.get(run.config.image) for run in (one, two)]
     digests = [image.digest if image else "none" for image in images]
-    kernels = [image.kernel.digest if image and image.kernel else "none" for image in images]
+    kernels = [_guest_kernels(run) for run in (one, two)]
     pairs = (
         ("image digest", digests, Weight.DECIDES),
         ("guest kernel", kernels, Weight.DECIDES),

@@ -16,6 +16,7 @@ from harness.errors import TareError, TrialFailed, Unsupported, UsageError
 from harness.model import Config, Feature, Image, Prepared, Spec, Support
 
 _CHECK_TIMEOUT_S = 600.0
+_CLOCK_SOURCE = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 _LOG_TAIL = 1500
 # By the agent's own program: not every image has one, and not every one knows -s.
 _CHECK_SCRIPT = (
@@ -173,4 +174,5 @@ def _check_contents(session: Session, name: str, image: Image) -> None:
                 hint="remove the cached copy of this image from TARE_HOME and prepare it again",
             )
         session.digests_inside[name] = digest
-        session.documents[name] = dict(instance.documents())
+        source = instance.run(["cat", _CLOCK_SOURCE], _CHECK_TIMEOUT_S).stdout.decode(errors="replace")
+        session.documents[name] = {**instance.documents(), "clock source inside": source or "not told\n"}

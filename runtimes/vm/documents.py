@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 from runtimes.vm import kernel
@@ -21,14 +22,17 @@ def documents(machine: Machine, xml: str, pid: int) -> Mapping[str, str]:
     texts = {
         "domain.xml": xml,
         "machine": f"{profile.name}: {profile.machine}, firmware {profile.firmware}\n",
-        "kernel": f"{kernel.form(machine.boot.kernel) if machine.boot.kernel else _ON_DISK}\n",
+        "kernel": f"{machine.boot.kernel_release}\n{_form(machine.boot.kernel)}\n",
         "kernel command line": f"{machine.boot.command_line}\n",
         "disk": _disk(machine.boot),
         "memory": _memory(pid),
+        "threads": _threads(pid),
     }
     with contextlib.suppress(OSError):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-        texts["qemu command line"] = " ".join(os.fsdecode(word) for word in words) + "\n"
+        line = [os.fsdecode(word) for word in words]
+        texts["qemu command line"] = " ".join(line) + "\n"
+        texts["devices"] = "".join(f"{value}\n" for option, value in pairwise(line) if option == "-device")
     return texts
 
 
@@ -36,6 +40,21 @@ def _disk(boot: Boot) -> str:
     if boot.lower:
         return f"{boot.lower.name}, read-only, below an overlay file system that writes to the box's own disk\n"
     return f"{boot.base.path.name} ({boot.base.format}), below the box's own qcow2\n"
+
+
+def _form(path: Path | None) -> str:
+    return kernel.form(path) if path else _ON_DISK
+
+
+def _threads(pid: int) -> str:
+    """On which CPUs each of QEMU's threads may run: virtual CPUs, and those that serve them."""
+    lines = []
+    for task in sorted(Path(f"/proc/{pid}/task").glob("*")):
+        with contextlib.suppress(OSError):
+            name = (task / "comm").read_text().strip()
+            status = dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines() if ":\t" in line)
+            lines.append(f"{name}: CPUs {status['Cpus_allowed_list']}\n")
+    return "".join(lines)
 
 
 def _memory(pid: int) -> str:

@@ -43,6 +43,8 @@ class Boot:
 
     kernel: Path | None = None
     initrd: Path | None = None
+    kernel_release: str = ""
+    """Its version and digest, in words."""
     command_line: str
     base: Backing
     lower: Path | None = None

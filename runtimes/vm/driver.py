@@ -74,7 +74,7 @@ class VmRuntime:
         try:
             version = _versions()
             if self._accelerator is KVM:
-                state = f"{version}, {self._profile.name}"
+                state = f"{version}, {self._profile.name}, {os.geteuid()}, {sorted(self._workspace.options.items())}"
                 verdict = kvmcheck.check(kvmcheck.remembered(self._workspace.store, state, self._canary))
                 facts = verdict.facts
                 if not verdict.usable:
@@ -206,6 +206,7 @@ class VmRuntime:
     def _machine(self, spec: Spec, link: Connection, listeners: Listeners) -> Machine:
         artifacts = {artifact.role: artifact for artifact in spec.prepared.artifacts}
         files = {role: Path(artifact.path) for role, artifact in artifacts.items()}
+        chosen = spec.prepared.image.kernel
         firmware = self._profile.loader.firmware if self._profile.loader else None
         return Machine(
             name=spec.name,
@@ -214,6 +215,7 @@ class VmRuntime:
             boot=Boot(
                 kernel=files.get(Role.KERNEL),
                 initrd=files.get(Role.INITRD),
+                kernel_release=f"{chosen.version}, {chosen.digest}" if chosen else "",
                 command_line=self._command_line,
                 base=forms.below(self._workspace.store, self._form, artifacts[Role.ROOT]),
                 lower=files[Role.ROOT] if self._form.layered else None,

@@ -157,19 +157,20 @@ def _cpuinfo() -> str:
 
 
 def remembered(store: Path, versions: str, canary: Canary) -> Canary:
-    """The canary, asked once per state of the host. A failure to even try is not remembered."""
+    """The canary, asked until it has booted once in this state of the host: a busy minute must not forbid KVM."""
 
     def ask() -> str:
         state = (platform.release(), versions, Path("/proc/sys/kernel/random/boot_id").read_text())
         record = store / "vm" / "canaries" / hashlib.sha256(repr(state).encode()).hexdigest()[:16]
         if record.exists():
-            return record.read_text()
+            return ""
         try:
             wrong = canary()
         except TareError as error:
             return error.message
-        record.parent.mkdir(parents=True, exist_ok=True)
-        paths.write_atomically(record, wrong.encode())
+        if not wrong:
+            record.parent.mkdir(parents=True, exist_ok=True)
+            paths.write_atomically(record, b"it booted")
         return wrong
 
     return ask

@@ -69,6 +69,7 @@ def boot(
         agent_end = undo.enter_context(listeners.agent.accept()[0])
         qemu = processes.Handle(processes.peer_pid(agent_end))
         undo.callback(qemu.close)
+        undo.callback(qemu.kill)  # first of all: libvirt would wait for it, and nobody else collects it
         if cgroup and not link.embedded:
             cgroup.join(qemu.pid)  # a daemon's child: moved late and slowly, but before the guest begins
         move = placement.UnifiedMove(cgroup, qemu.pid)

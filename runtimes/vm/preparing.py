@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from harness import agent, kernels, paths
 from harness.model import Artifact, Image, Kernel, Prepared, Role
 from runtimes.vm import bootdisk, forms, initrd, kernel
@@ -17,6 +19,7 @@ from runtimes.vm.profiles import Profile
 def prepared(store: Path, image: Image, profile: Profile, form: Form, command_line: str) -> Prepared:
     """With every file that takes. A box that boots its disk has kernel and initrd in there and brings no others."""
     guest_kernel = image.kernel or kernels.provide(store)
+    image = msgspec.structs.replace(image, kernel=guest_kernel)  # so that the results say which it was
     modules = (*profile.modules, *form.modules)
     if profile.loader is None:
         data = initrd.build(_busybox(image), guest_kernel, modules)

@@ -15,7 +15,7 @@ from typing import cast
 import pytest
 
 from harness import agent, cgroups, images
-from harness.contract import Bench, Checkpointable, Completed, Haltable, Instance, Restorer, Runtime
+from harness.contract import Bench, Checkpointable, Completed, Haltable, Instance, Pausable, Restorer, Runtime
 from harness.errors import TrialFailed, TrialTimeout
 from harness.model import Feature, Image, Role, Spec
 from scenarios import gauges, web
@@ -249,6 +249,20 @@ def test_a_checkpoint_is_brought_back_as_often_as_wanted(
         assert sh(boxes[1], 'cat "$TARE_TMP/note"').stdout == b"kept\n"
         assert boxes[0].pids() and not boxes[0].pids() & boxes[1].pids()
     assert Traces.of(home / "scratch" / mark, mark) == traces
+
+
+def test_a_paused_box_stands_still_and_goes_on(runtime: Runtime, spec: Specs) -> None:
+    require(runtime, Feature.PAUSE)
+    with runtime.start(spec()) as instance:
+        instance.wait_ready(READY_S)
+        sh(instance, "while :; do :; done >/dev/null 2>&1 &")
+        cast(Pausable, instance).pause()
+        before_s = gauges.cpu_s(instance)
+        time.sleep(0.5)
+        after_s = gauges.cpu_s(instance)
+        assert before_s is not None and after_s is not None and after_s - before_s < 0.1
+        cast(Pausable, instance).resume()
+        assert sh(instance, "echo on").stdout == b"on\n"
 
 
 def test_a_box_that_is_asked_to_end_does(runtime: Runtime, spec: Specs, traces: Traces, home: Path, mark: str) -> None:

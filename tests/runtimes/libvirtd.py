@@ -83,6 +83,7 @@ def running(folder: Path, *hidden: Path) -> Iterator[Daemon]:
     """Until the block ends. `folder` must have a short path: its socket is in there. `hidden` folders it sees empty."""
     (folder / "libvirtd.conf").write_text(f'unix_sock_dir = "{folder}"\nauth_unix_rw = "none"\n')
     (folder / "qemu.conf").write_text(QEMU_CONF)
+    (folder / "libvirt-sock").unlink(missing_ok=True)  # of one that was killed
     with (folder / "log").open("wb") as log:
         first = subprocess.Popen(
             [*OWN_WORLD, sys.executable, "-c", FIRST_PROCESS, str(folder), *map(str, hidden)],

@@ -21,6 +21,7 @@ from harness.errors import TrialFailed, TrialTimeout, Unsupported, UsageError
 from harness.model import Spec
 from runtimes.bridge import bridges
 from runtimes.vm import driver
+from runtimes.vm.connection import Domain
 from runtimes.vm.driver import VmRuntime
 
 pytestmark = [pytest.mark.machine, pytest.mark.slow]
@@ -138,6 +139,9 @@ def test_documents_say_how_it_was_started(runtime: VmRuntime, box_spec: Specs) -
     assert "-accel tcg" in texts["qemu command line"]
     assert "q35" in texts["machine"] and "SeaBIOS" in texts["machine"]
     assert "KSM: run " in texts["memory"]
+    assert re.match(r"\d+\.\d+.*, sha256:[0-9a-f]{64}\n", texts["kernel"])
+    assert "virtio-blk" in texts["devices"] and "virtserialport" in texts["devices"]
+    assert "CPU 0/TCG: CPUs " in texts["threads"]
 
 
 def test_what_one_box_writes_no_other_sees(runtime: VmRuntime, box_spec: Specs) -> None:
@@ -184,6 +188,24 @@ def test_a_killed_qemu_fails_whatever_is_asked_of_it(runtime: VmRuntime, box_spe
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(TrialFailed, match="libvirt did not pause the box"):
             cast(Pausable, box).pause()
+
+
+def test_a_start_that_fails_half_way_leaves_nothing_and_waits_for_nobody(
+    runtime: VmRuntime, box_spec: Specs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Domain) -> None:
+        raise TrialFailed("planted")
+
+    children = Path(f"/proc/self/task/{threading.get_native_id()}/children")
+    before = set(children.read_text().split())
+    spec = box_spec()
+    monkeypatch.setattr(Domain, "resume", refuse)
+    began_s = time.monotonic()
+    with pytest.raises(TrialFailed, match="planted"), runtime.start(spec):
+        pass
+    assert time.monotonic() - began_s < 10
+    assert set(children.read_text().split()) <= before
+    assert not leftovers(spec.name)
 
 
 def test_a_box_that_is_too_slow_is_a_timeout(runtime: VmRuntime, box_spec: Specs) -> None:

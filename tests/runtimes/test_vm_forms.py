@@ -40,14 +40,19 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def opened(home: Path) -> Iterator[Open]:
+def mark() -> Iterator[str]:
+    """Claimed like a run's, so that a sweep elsewhere on this host lets these boxes live."""
+    with marks.claimed(marks.new_id()) as mark:
+        yield mark
+
+
+@pytest.fixture
+def opened(home: Path, mark: str) -> Iterator[Open]:
     """Makes runtimes with that form of disk."""
-    with marks.claimed(marks.new_id()) as mark, ExitStack() as stack:
+    with ExitStack() as stack:
 
         def made(form: str, factory: Callable[[Workspace], VmRuntime] = driver.tcg) -> VmRuntime:
-            runtime = factory(
-                Workspace(store=home, scratch=home / "scratch" / form, mark=f"{mark}-{form}", options={"disk": form})
-            )
+            runtime = factory(Workspace(store=home, scratch=home / "scratch" / form, mark=mark, options={"disk": form}))
             stack.callback(runtime.close)
             return runtime
 
@@ -64,12 +69,12 @@ def root(made: Prepared) -> Artifact:
 
 @pytest.mark.parametrize("factory", [driver.tcg, driver.tcg_micro], ids=["direct", "micro"])
 def test_each_form_holds_the_same_files_and_takes_writes_on_its_disk(
-    factory: Callable[[Workspace], VmRuntime], opened: Open, home: Path
+    factory: Callable[[Workspace], VmRuntime], opened: Open, home: Path, mark: str
 ) -> None:
     listings = {}
     for form in forms.FORMS:
         runtime = opened(form.name, factory)
-        spec = Spec(name=f"tare-{form.name}-{runtime.name}", prepared=prepared(runtime, home))
+        spec = Spec(name=f"{mark}-{form.name}", prepared=prepared(runtime, home))
         with runtime.start(spec) as box:
             box.wait_ready(READY_S)
             listings[form.name] = set(box.run(["sh", "-c", LIST], RUN_S).stdout.decode().splitlines())
@@ -101,27 +106,27 @@ def test_a_form_is_made_once_and_weighs_what_it_should(opened: Open, home: Path)
 
 
 @pytest.mark.parametrize("form", ["erofs", "qcow2"])
-def test_a_checkpoint_is_brought_back(form: str, opened: Open, home: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_is_brought_back(form: str, opened: Open, home: Path, mark: str, tmp_path: Path) -> None:
     runtime = opened(form)
     made = prepared(runtime, home)
-    with runtime.start(Spec(name=f"tare-{form}-1", prepared=made)) as box:
+    with runtime.start(Spec(name=f"{mark}-1", prepared=made)) as box:
         box.wait_ready(READY_S)
         box.run(["sh", "-c", "echo kept >/note"], RUN_S)
         cast(Checkpointable, box).checkpoint(tmp_path)
-    with runtime.restore(Spec(name=f"tare-{form}-2", prepared=made), tmp_path) as box:
+    with runtime.restore(Spec(name=f"{mark}-2", prepared=made), tmp_path) as box:
         box.wait_ready(READY_S)
         assert box.run(["cat", "/note"], RUN_S).stdout == b"kept\n"
     other = opened("ext4")
     with (
         pytest.raises(UsageError, match="lay on the disk"),
-        other.restore(Spec(name=f"tare-{form}-3", prepared=prepared(other, home)), tmp_path),
+        other.restore(Spec(name=f"{mark}-3", prepared=prepared(other, home)), tmp_path),
     ):
         pass
 
 
-def test_a_packed_disk_boots_through_its_boot_loader(opened: Open, home: Path) -> None:
+def test_a_packed_disk_boots_through_its_boot_loader(opened: Open, home: Path, mark: str) -> None:
     runtime = opened("qcow2", driver.tcg_full)
-    with runtime.start(Spec(name="tare-qcow2-full", prepared=prepared(runtime, home))) as box:
+    with runtime.start(Spec(name=f"{mark}-1", prepared=prepared(runtime, home))) as box:
         box.wait_ready(READY_S)
         assert box.run(["true"], RUN_S).exit_code == 0
 

@@ -65,16 +65,22 @@ def test_a_canary_that_does_not_boot_decides() -> None:
     assert "our kernel did not boot: it did not become ready within 8 s (step L5)" in verdict.reason
 
 
-def test_the_canary_flies_once_per_state_of_the_host(tmp_path: Path) -> None:
+def test_a_canary_that_came_back_flies_once_per_state_of_the_host(tmp_path: Path) -> None:
     flights = []
 
     def canary() -> str:
         flights.append(1)
-        return "it fell"
+        return ""
 
     for versions in ("one", "one", "two"):
-        assert kvmcheck.remembered(tmp_path, versions, canary)() == "it fell"
+        assert kvmcheck.remembered(tmp_path, versions, canary)() == ""
     assert len(flights) == 2
+
+
+def test_a_canary_that_fell_flies_again(tmp_path: Path) -> None:
+    answers = iter(["it fell", "", "it is not asked any more"])
+    said = [kvmcheck.remembered(tmp_path, "one", lambda: next(answers))() for _ in range(3)]
+    assert said == ["it fell", "", ""]
 
 
 def test_a_canary_that_could_not_start_is_not_remembered(tmp_path: Path) -> None:

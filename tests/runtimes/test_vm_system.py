@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import os
 import re
 import shutil
 import subprocess
@@ -70,6 +72,7 @@ def box_spec(home: Path, mark: str) -> Specs:
 def test_a_box_starts_and_nobody_gets_our_files(runtime: VmRuntime, box_spec: Specs, home: Path) -> None:
     assert runtime.probe().available
     spec = box_spec(runtime)
+    before = _snapshot(home)
     with runtime.start(spec) as box:
         box.wait_ready(READY_S)
         assert box.run(["echo", "hello"], RUN_S).stdout == b"hello\n"
@@ -77,9 +80,8 @@ def test_a_box_starts_and_nobody_gets_our_files(runtime: VmRuntime, box_spec: Sp
         assert list(phases) == ["create", "spawn", "kernel", "userspace"]  # no trace: firmware is in kernel
         assert box.cgroup is not None
         assert box.pids() <= set(box.cgroup.pids())
-        assert {path.stat().st_uid for path in _files(home)} == {0}
-        assert {path.stat().st_uid for path in Path("/boot").rglob("*")} <= {0}
-    assert {path.stat().st_uid for path in _files(home)} == {0}
+        assert _snapshot(home) == before
+    assert _snapshot(home) == before
     assert not leftovers(spec.name)
     assert spec.name not in {name for _, name in sweep.running()}
 
@@ -97,6 +99,8 @@ def test_a_daemon_that_dies_takes_one_trial_with_it(
     with pytest.raises(Unsupported) as refused, runtime.start(spec):
         pass
     assert "is that daemon running" in refused.value.hint
+    with libvirtd.running(daemon.folder), runtime.start(spec) as box:  # and once it is back, so are the boxes
+        box.wait_ready(READY_S)
 
 
 def test_it_conforms(daemon: Daemon) -> None:
@@ -183,5 +187,24 @@ def test_a_daemon_that_does_not_see_our_files_is_refused(
         shutil.rmtree(path)
 
 
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+def _snapshot(home: Path) -> dict[Path, tuple[int, int, int, str]]:
+    """Owner, group, mode and content of what boxes share: the store's disks, kernels and images, and /boot."""
+    folders = (
+        home / "vm" / "disks",
+        home / "vm" / "kernels",
+        home / "vm" / "initrds",
+        home / "kernels",
+        home / "trees",
+    )
+    shared = [path for folder in (*folders, Path("/boot")) for path in folder.rglob("*") if path.is_file()]
+    assert len(shared) > 10
+    return {path: (*_rights(path.stat()), _digest(path)) for path in shared}
+
+
+def _rights(stat: os.stat_result) -> tuple[int, int, int]:
+    return stat.st_uid, stat.st_gid, stat.st_mode
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
