@@ -72,6 +72,8 @@ class Loader:
     """
 
     name: str
+    recipe: str
+    """What it is told, before names are filled in: another recipe is another disk."""
     files: Mapping[Path, str]
     programs: Mapping[str, str]
     root_number: int
@@ -101,7 +103,7 @@ def base(store: Path, image: Image, loader: Loader, loaded: Loaded) -> Path:
     """The image's disk with that to boot, made on first use. A new boot loader is a new disk."""
     own = [hashlib.sha256(path.read_bytes()).hexdigest() for path in loader.files]
     initrd = hashlib.sha256(loaded.initrd).hexdigest()
-    parts = (image.digest, loaded.kernel.digest, initrd, *own, loaded.command_line, _HEADER, _PARTITION)
+    parts = (image.digest, loaded.kernel.digest, initrd, *own, loaded.command_line, loader.recipe, _HEADER, _PARTITION)
     folder = store / "vm" / "disks" / f"{loader.name}-{hashlib.sha256(repr(parts).encode()).hexdigest()}"
     target = folder / "disk.gpt"
     if not target.exists():

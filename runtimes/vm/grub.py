@@ -83,6 +83,7 @@ def _install(disk: Path, starts: Sequence[int]) -> None:
 
 LOADER = Loader(
     name="grub",
+    recipe=_COMMANDS,
     files={_BOOT: "grub-pc-bin", **{_PARTS / f"{module}.mod": "grub-pc-bin" for module in _MODULES}},
     programs={"grub-mkimage": "grub-common"},
     root_number=3,

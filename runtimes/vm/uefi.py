@@ -30,6 +30,7 @@ def _partitions(scratch: Path, loaded: Loaded) -> Sequence[Partition]:
 
 LOADER = Loader(
     name="uefi",
+    recipe=_ENTRY,
     files={_SYSTEMD_BOOT: "systemd-boot-efi", _CODE: "ovmf", _VARIABLES: "ovmf"},
     programs={},
     root_number=2,

@@ -107,7 +107,9 @@ def test_other_words_for_the_kernel_are_another_disk(
     loader: Loader, image: Image, loaded: Loaded, tmp_path: Path
 ) -> None:
     other = replace(loaded, command_line="debug")
-    assert bootdisk.base(tmp_path, image, loader, loaded) != bootdisk.base(tmp_path, image, loader, other)
+    usual = bootdisk.base(tmp_path, image, loader, loaded)
+    assert usual != bootdisk.base(tmp_path, image, loader, other)
+    assert usual != bootdisk.base(tmp_path, image, replace(loader, recipe="another"), loaded)
 
 
 def test_a_word_that_grub_would_change_is_refused(image: Image, loaded: Loaded, tmp_path: Path) -> None:
