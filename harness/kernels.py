@@ -23,7 +23,7 @@ _MAGIC_OFFSET = {b"HdrS": 0x202, b"\x7fELF": 0}
 
 
 def provide(home: Path, package: str = PACKAGE) -> Kernel:
-    """A kernel of the distribution's, the usual one by default, downloaded and unpacked on first use."""
+    """A kernel of the distribution's, by default its cloud kernel, downloaded and unpacked on first use."""
     folder = home / "kernels" / package
     record = folder / "kernel.json"
     if not record.exists():

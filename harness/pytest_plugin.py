@@ -47,6 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "tare_runtime" in metafunc.fixturenames:
         names = _known(str(metafunc.config.getoption("--tare-runtime")).split(","))
+        _check_options(metafunc.config.getoption("--tare-option"), names)
         metafunc.parametrize("tare_runtime", names, indirect=True, scope="session")
     if "tare_replay" in metafunc.fixturenames:
         metafunc.parametrize("tare_replay", list(_replayed(metafunc.config)), indirect=True)
@@ -61,6 +62,20 @@ def _known(names: list[str]) -> list[str]:
             error = registry.unknown("runtime", name, known)
             raise pytest.UsageError(f"{error.message} ({error.hint})")
     return names
+
+
+def _check_options(words: list[str], names: list[str]) -> None:
+    """One that nobody would read is a slip, and else would be measured without a word."""
+    from harness import request
+    from harness.errors import UsageError
+
+    try:
+        options = request.options_of(words)
+    except UsageError as error:
+        raise pytest.UsageError(f"{error.message} ({error.hint})") from None
+    for key in options:
+        if key.partition(".")[0] not in names:
+            raise pytest.UsageError(f"option {key} is for none of the runtimes asked for: {', '.join(names)}")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -125,7 +140,9 @@ def _opened(name: str, asked: pytest.Config, stack: ExitStack) -> Boxes:
     image = rerun.image_of(config, paths.home())
     opened = stack.enter_context(session.opened(config, lambda _: image, workspace, mark))
     support = opened.supports[name]
-    if not support.available:  # their test, on a host that cannot make such a box: nothing of theirs is at fault
+    # Somebody else's test, on a host that cannot make such a box. It has not failed, and it has not run: pytest's word
+    # for that is a skip, and the reason and the remedy are printed with it.
+    if not support.available:
         pytest.skip(f"{name}: {support.reason}{f' ({support.hint})' if support.hint else ''}")
     return Boxes(name, opened)
 
@@ -183,7 +200,8 @@ def _replayed(config: pytest.Config) -> Iterator[Any]:
     from harness.errors import TareError
 
     name = str(config.getoption("--tare-replay"))
-    if not name:  # like any test of a suite that is for a purpose: it waits for somebody to have that purpose
+    # Without a run there is nothing to replay: the test is for whoever names one, and every other session says how.
+    if not name:
         reason = "no run was named: --tare-replay RUN (latest is the last one)"
         yield pytest.param(None, id="no-run", marks=pytest.mark.skip(reason=reason))
         return

@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import FloatRect, sync_playwright
 
 from harness import paths, render, store
 from harness.errors import UsageError
@@ -38,8 +38,8 @@ def photograph(page: Path, picture: Path) -> None:
         tab.goto(page.as_uri())
         tab.wait_for_selector(READY, state="attached")
         end = tab.locator("#answers").evaluate("element => element.getBoundingClientRect().bottom + scrollY")
-        clip = {"x": 0, "y": 0, "width": WIDTH_PX, "height": min(end + BELOW_PX, MOST_PX)}
-        tab.screenshot(path=picture, full_page=True, clip=clip)  # type: ignore[arg-type]
+        clip = FloatRect(x=0, y=0, width=WIDTH_PX, height=min(end + BELOW_PX, MOST_PX))
+        tab.screenshot(path=picture, full_page=True, clip=clip)
         browser.close()
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from harness.cgroups import Cgroup
-from harness.contract import Completed, Finding, Scenario, Workspace
+from harness.contract import Bench, Completed, Finding, Scenario, Workspace
 from harness.errors import TrialFailed
 from harness.model import (
     Better,
@@ -105,8 +108,8 @@ def workspace(tmp_path: Path, mark: str = "tare-test") -> Workspace:
 def scenario(name: str = "boot", measure: Callable[..., Iterator[Finding]] | None = None) -> Scenario:
     """A scenario of one metric; by default it waits for the box and finds 1.5 s."""
 
-    def one_sample(bench: object) -> Iterator[Finding]:
-        with bench.start() as instance:  # type: ignore[attr-defined]  # any bench will do
+    def one_sample(bench: Bench) -> Iterator[Finding]:
+        with bench.start() as instance:
             instance.wait_ready(1.0)
         yield Sample("boot.ready", 1.5)
 
@@ -118,15 +121,9 @@ def scenario(name: str = "boot", measure: Callable[..., Iterator[Finding]] | Non
     )
 
 
-def config(**changes: object) -> Config:
-    values: dict[str, object] = {
-        "suite": "test",
-        "scenarios": ("boot",),
-        "runtimes": ("native", "fake"),
-        "blocks": 3,
-        "settle_s": 0.0,
-    }
-    return Config(**(values | changes))  # type: ignore[arg-type]  # checked by msgspec at run time
+def config(**changes: Any) -> Config:
+    usual = Config(suite="test", scenarios=("boot",), runtimes=("native", "fake"), blocks=3, settle_s=0.0)
+    return msgspec.structs.replace(usual, **changes)
 
 
 def broken(message: str = "planted") -> TrialFailed:

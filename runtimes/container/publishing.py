@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -29,6 +29,9 @@ _PROGRAM = (
 )
 _PIECE_BYTES = 1 << 16
 _LOOPBACK = "127.0.0.1"
+
+Visit = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+"""What asyncio calls for each connection."""
 
 
 @contextmanager
@@ -90,7 +93,7 @@ async def _serve(addresses: Sequence[str], pairs: Sequence[str]) -> None:
     await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
-def _visitor(addresses: Sequence[str], port: int):  # type: ignore[no-untyped-def]  # asyncio's own callback type
+def _visitor(addresses: Sequence[str], port: int) -> Visit:
     async def visit(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for address in addresses:
             with suppress(OSError):

@@ -176,7 +176,7 @@ class Connection:
 def open_connection(workspace: Workspace) -> Connection:
     """Opens what `uri` in the workspace's options names, by default the embedded driver."""
     uri = workspace.options.get("uri", "")
-    if uri and uris.embedded(uri):
+    if uris.embedded(uri):
         raise Unsupported("an embedded driver has a folder of Tare's own", hint="leave the option uri out")
     with _lock:
         _start_event_loop()

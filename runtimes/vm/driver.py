@@ -60,6 +60,7 @@ class VmRuntime:
         self._workspace = workspace
         self._accelerator = accelerator
         self._profile = profile
+        self._may_limit = hierarchies().permitted
         self._form = forms.chosen(workspace.options.get("disk", forms.EXT4.name), profile)
         self._connection: Connection | None = None
         self._network = Network(workspace.mark, workspace.scratch / "network.log")
@@ -92,17 +93,39 @@ class VmRuntime:
             version=version,
             emulated=self._accelerator.emulated,
             features=tuple(self._features()),
-            facts=facts | _lacks(),
+            facts=facts | self._lacks(),
         )
 
     def _features(self) -> Iterator[Feature]:
         yield from FEATURES
-        if hierarchies().permitted:
+        if self._may_limit:
             yield Feature.LIMITS
         if os.geteuid() == 0:
             yield Feature.NETWORK
         if self._profile.from_disk:
             yield Feature.SHUTDOWN
+
+    def _lacks(self) -> dict[str, str]:
+        """What a box does without because of who runs Tare."""
+        lacks = {}
+        if not self._may_limit:
+            lacks["cgroup"] = "none, for want of permission: no account of CPU time and charged memory, no quota"
+        if os.geteuid() != 0:
+            lacks["network"] = "none: bridges are made as root"
+        return lacks
+
+    def _cgroup(self, spec: Spec) -> Cgroup | None:
+        """No memory limit: guest memory limits itself, and QEMU's own must not be taken from it.
+
+        None for who may not make one: nothing then keeps an account of the box's CPU time. Its CPUs are libvirt's to
+        pin, with or without a controller.
+        """
+        if self._may_limit:
+            cpuset = () if "cpuset" in hierarchies().missing else spec.cpuset
+            return Cgroup.create(spec.name, Limits(cpuset=cpuset, cpus=spec.cpus))
+        if spec.cpus is not None:
+            raise Unsupported("no permission to make a cgroup, which a CPU quota needs", hint="run as root")
+        return None
 
     def _canary(self) -> str:
         """Boots the smallest image; what went wrong, or nothing."""
@@ -146,7 +169,7 @@ class VmRuntime:
             raise Unsupported(f"{self.name} does not boot with less than {least}", hint=f"give it at least {least}")
         link = self._open()
         with ExitStack() as stack:
-            cgroup = _cgroup(spec)
+            cgroup = self._cgroup(spec)
             if cgroup:
                 stack.callback(cgroup.remove)
             listeners = stack.enter_context(launch.listening(link.folder, spec.name))
@@ -239,31 +262,6 @@ def _versions() -> str:
     """QEMU's own words, and libvirt's number."""
     said = proc.run([str(connection.find_emulator()), "--version"], hint=connection.INSTALL_HINT)
     return f"QEMU {said.split('version ')[-1].split()[0]}, libvirt {connection.library_version()}"
-
-
-def _lacks() -> dict[str, str]:
-    """What a box does without because of who runs Tare."""
-    lacks = {}
-    if not hierarchies().permitted:
-        lacks["cgroup"] = "none, for want of permission: no account of CPU time and charged memory, no quota"
-    if os.geteuid() != 0:
-        lacks["network"] = "none: bridges are made as root"
-    return lacks
-
-
-def _cgroup(spec: Spec) -> Cgroup | None:
-    """No memory limit: guest memory limits itself, and QEMU's own must not be taken from it.
-
-    None for who may not make one: nothing then keeps an account of the box's CPU time. Its CPUs are libvirt's to pin,
-    with or without a controller.
-    """
-    host = hierarchies()
-    if host.permitted:
-        cpuset = () if "cpuset" in host.missing else spec.cpuset
-        return Cgroup.create(spec.name, Limits(cpuset=cpuset, cpus=spec.cpus))
-    if spec.cpus is not None:
-        raise Unsupported("no permission to make a cgroup, which a CPU quota needs", hint="run as root")
-    return None
 
 
 # Emulation is the same machine, each guest instruction translated.

@@ -81,6 +81,7 @@ def packed(raw: Path, form: Form) -> Artifact:
 
 
 def _erofs(store: Path, image: Image) -> Artifact:
+    _empty(store)  # now, not when a box is waited for
     folder = store / "vm" / "disks" / f"{image.digest.replace(':', '-')}-erofs"
     target = folder / "disk.erofs"
     if not target.exists():

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 
 def embedded(uri: str) -> bool:
-    """Whether QEMU is forked by this very process; without a URI it is."""
-    return not uri or urlsplit(uri).path == "/embed"
+    """Whether it names a driver in this very process, as ours is without a URI."""
+    return urlsplit(uri).path == "/embed"
 
 
 def unattended(uri: str) -> str:

@@ -130,9 +130,9 @@ class Ours:
 
     def zygote_kib(self) -> int:
         """The resident memory of the zygote: the child of ours that writes this log."""
-        log = str(self.scratch / "zygote.log")
+        log = self.scratch / "zygote.log"
         for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
-            if os.readlink(f"/proc/{pid}/fd/1") == log:  # noqa: PTH115 (not a path)
+            if Path(f"/proc/{pid}/fd/1").readlink() == log:
                 lines = Path(f"/proc/{pid}/status").read_text().splitlines()
                 return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
         raise TareError("there is no zygote")

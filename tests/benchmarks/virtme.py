@@ -56,6 +56,7 @@ def ready_s(program: Path, kernel: Path, folder: Path, cpu: int) -> float:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            env={**os.environ, "TMPDIR": str(folder)},  # what it leaves when it is ended goes with the folder
             start_new_session=True,  # so that its QEMU ends with it
         )
     finally:

@@ -7,8 +7,9 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
 from harness import images, marks, registry
@@ -70,7 +71,7 @@ def runtime(request: pytest.FixtureRequest, home: Path, mark: str) -> Iterator[R
     workspace.scratch.mkdir(parents=True, exist_ok=True)
     opened = registry.runtime(name, workspace)
     support = opened.probe()
-    if not support.available:
+    if not support.available:  # hardware or an engine that this host has not: what it says of it is another test's
         opened.close()
         pytest.skip(f"{name}: {support.reason}")
     yield opened
@@ -107,9 +108,9 @@ def numbers() -> Iterator[int]:
 def spec(prepared: Prepared, mark: str, numbers: Iterator[int]) -> Specs:
     """A new box's Spec; fields can be changed by keyword."""
 
-    def make(**changes: object) -> Spec:
-        values: dict[str, object] = {"name": f"{mark}-{next(numbers)}", "prepared": prepared, "cpuset": (0,)}
-        return Spec(**(values | changes))  # type: ignore[arg-type]  # checked by the struct
+    def make(**changes: Any) -> Spec:
+        usual = Spec(name=f"{mark}-{next(numbers)}", prepared=prepared, cpuset=(0,))
+        return msgspec.structs.replace(usual, **changes)
 
     return make
 

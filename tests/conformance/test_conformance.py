@@ -48,6 +48,7 @@ def sh(instance: Instance, script: str, *arguments: str) -> Completed:
 
 
 def require(runtime: Runtime, feature: Feature) -> None:
+    """A power is tested where it is declared: a runtime without it promises nothing that could fail."""
     if feature not in runtime.probe().features:
         pytest.skip(f"{runtime.name} declares no {feature}")
 

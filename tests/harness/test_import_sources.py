@@ -329,7 +329,7 @@ def test_an_image_without_a_shell_runs(tmp_path: Path, name: str) -> None:
         scratch.mkdir(parents=True)
         runtime = registry.runtime(name, Workspace(store=tmp_path, scratch=scratch, mark=mark))
         support = runtime.probe()
-        if not support.available:
+        if not support.available:  # the container, where tests are not run as root
             pytest.skip(f"{name}: {support.reason}")
         try:
             with runtime.start(Spec(name=f"{mark}-1", prepared=runtime.prepare(image))) as box:

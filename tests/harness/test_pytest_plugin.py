@@ -133,6 +133,15 @@ def test_a_runtime_nobody_has_is_a_usage_error(tmp_path: Path) -> None:
     assert done.returncode == 2 and "did you mean 'native'" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(
+    ("word", "said"), [("tcg.uri=x", "none of the runtimes"), ("uri=x", "is not RUNTIME.NAME=VALUE")]
+)
+def test_an_option_that_nobody_would_read_is_a_usage_error(word: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "test_start.py").write_text(START)
+    done = run_pytest(tmp_path, "--tare-runtime", "native", f"--tare-option={word}")
+    assert done.returncode == 2 and said in done.stdout + done.stderr
+
+
 def test_other_peoples_sessions_pay_nothing() -> None:
     code = (
         "import sys, pytest; before = set(sys.modules); import harness.pytest_plugin; "

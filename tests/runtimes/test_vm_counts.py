@@ -59,7 +59,7 @@ def test_a_neighbour_on_the_same_cpu_is_steal(workspace: Workspace) -> None:
     assert 0.2 * took_s < after.steal_s - before.steal_s <= took_s
 
 
-@pytest.mark.skipif(not connection.KVM_DEVICE.exists(), reason="no /dev/kvm")
+@pytest.mark.skipif(not connection.KVM_DEVICE.exists(), reason="only KVM leaves a guest, and there is no /dev/kvm")
 def test_kvm_counts_how_often_it_leaves_the_guest(workspace: Workspace) -> None:
     link = connection.open_connection(workspace)
     xml = FIRMWARE_ALONE.format(name=workspace.name(1), emulator=connection.find_emulator())

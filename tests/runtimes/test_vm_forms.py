@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -138,3 +139,15 @@ def test_a_form_that_is_not_there_is_refused() -> None:
     assert "boot loader" not in refused.value.message
     with pytest.raises(UsageError, match="'erofs': its boot loader's disk holds an ext4"):
         forms.chosen("erofs", FULL)
+
+
+def test_the_root_of_a_layered_box_is_everybodys_to_enter_whatever_our_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        image = images.build_tiny(tmp_path)
+        made = forms.root(tmp_path, image, forms.EROFS)
+        assert (tmp_path / "vm" / "disks" / "empty").exists(), "made before a box is waited for"
+        empty = forms.below(tmp_path, forms.EROFS, made).path
+    finally:
+        os.umask(before)
+    assert "Mode:  0755" in proc.run(["debugfs", "-R", "stat /files", str(empty)])

@@ -6,13 +6,16 @@ import ast
 import inspect
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from harness import images, registry
-from harness.contract import Absent, Bench, Runtime, Scenario, Workspace
-from harness.model import Params, Sample, Spec
+from harness.contract import Absent, Bench, Instance, Runtime, Scenario, Workspace
+from harness.model import Params, Phase, Sample, Spec
 
 SCENARIOS = [registry.scenario(name) for name in registry.names(registry.SCENARIOS)]
 MIB = 1 << 20
@@ -67,6 +70,35 @@ def test_no_scenario_names_a_runtime() -> None:
         for node in ast.walk(ast.parse(Path(module.__file__).read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value.split()) == 1:
                 assert node.value not in runtimes, f"{module.__file__}:{node.lineno}"
+
+
+class Told:
+    """A box that is ready at once and went through the phases that it is told."""
+
+    def __init__(self, *names: str) -> None:
+        self._phases = [Phase(name, number, number + 1.0) for number, name in enumerate(names)]
+
+    def wait_ready(self, timeout_s: float) -> None:
+        pass
+
+    def phases(self) -> list[Phase]:
+        return self._phases
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (("create", "userspace"), "no such phase"),
+        (("create", "spawn", "kernel", "userspace"), "is in boot.phase.kernel"),
+    ],
+)
+def test_firmware_that_cannot_be_told_apart_is_not_said_to_be_missing(
+    names: tuple[str, ...], why: str, bench: Callable[[Params], Bench]
+) -> None:
+    start = cast(Callable[[], AbstractContextManager[Instance]], lambda: nullcontext(Told(*names)))
+    found = {one.metric: one for one in registry.scenario("boot").measure(replace(bench({}), start=start))}
+    absent = found["boot.phase.firmware"]
+    assert isinstance(absent, Absent) and why in absent.reason
 
 
 def test_boot_phases_sum_to_ready(bench: Callable[[Params], Bench]) -> None:
